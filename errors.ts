@@ -1,0 +1,68 @@
+/**
+ * Every error that Tidegate itself raises, in one table. docs/errors.md lists exactly these; a test holds both together.
+ * `outcome`: retry = nothing is lost, the same call may succeed later; reject = the input is at fault, trying again is
+ * useless; bug = neither, the data is kept. `status` is the HTTP status of a problem+json answer with this code.
+ */
+export const errorTable = {
+  TG_BUG: { title: 'Unexpected failure', outcome: 'bug', status: 500 },
+
+  // configuration and start
+  TG_CONFIG_INVALID: { title: 'The configuration has faults', outcome: 'reject', status: 500 },
+  TG_OPTION_INVALID: { title: 'A command line option is wrong', outcome: 'reject', status: 500 },
+  TG_PORT_TAKEN: { title: 'A port is taken', outcome: 'reject', status: 500 },
+  TG_DATA_UNWRITABLE: { title: 'The data folder cannot be written', outcome: 'reject', status: 500 },
+  TG_DATA_IN_USE: { title: 'The data folder is in use by another process', outcome: 'reject', status: 500 },
+
+  // journal
+  TG_JOURNAL_FULL: { title: 'The journal is full', outcome: 'retry', status: 503 },
+  TG_JOURNAL_FAILING: { title: 'The journal cannot be written', outcome: 'retry', status: 503 },
+  TG_JOURNAL_CLOSED: { title: 'The journal is closed', outcome: 'retry', status: 503 },
+
+  // stores
+  TG_STORE_UNAVAILABLE: { title: 'The store does not answer', outcome: 'retry', status: 503 },
+  TG_STORE_REFUSED: { title: 'The store refuses the credentials or the bucket', outcome: 'retry', status: 503 },
+  TG_QUERY_BUSY: { title: 'Too many queries are waiting', outcome: 'retry', status: 503 },
+  TG_QUERY_CANCELLED: { title: 'The query was cancelled', outcome: 'retry', status: 499 },
+
+  // HTTP
+  TG_PARAMETER_INVALID: { title: 'A parameter is wrong', outcome: 'reject', status: 400 },
+  TG_BODY_INVALID: { title: 'The body is wrong', outcome: 'reject', status: 400 },
+  TG_BODY_TOO_LARGE: { title: 'The body is too large', outcome: 'reject', status: 413 },
+  TG_MEDIA_TYPE: { title: 'The content type is not accepted here', outcome: 'reject', status: 415 },
+  TG_HOST_REFUSED: { title: 'The Host header is not one of this server', outcome: 'reject', status: 403 },
+  TG_ORIGIN_REFUSED: { title: 'The request comes from another origin', outcome: 'reject', status: 403 },
+  TG_ANONYMOUS_REFUSED: { title: 'Access without credentials is not allowed from there', outcome: 'reject', status: 401 },
+  TG_DEVICE_UNKNOWN: { title: 'No such device', outcome: 'reject', status: 404 },
+  TG_ROUTE_UNKNOWN: { title: 'No such route', outcome: 'reject', status: 404 },
+  TG_POSITION_FOREIGN: { title: 'The position belongs to another journal', outcome: 'reject', status: 400 },
+  TG_POSITION_TIMEOUT: { title: 'The record has no outcome yet', outcome: 'retry', status: 504 },
+  TG_EDGE_BUSY: { title: 'Too many publishes are waiting', outcome: 'retry', status: 503 }
+} as const satisfies Record<string, { title: string; outcome: 'retry' | 'reject' | 'bug'; status: number }>
+
+export type ErrorCode = keyof typeof errorTable
+
+/** The one error class: a code of the table, a message for people, and the values it is about. */
+export class TidegateError extends Error {
+  override readonly name = 'TidegateError'
+  readonly code: ErrorCode
+  /** Values for the log and the problem answer, for example `{ parameter: 'from' }`. */
+  readonly context: Readonly<Record<string, unknown>>
+
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { readonly context?: Readonly<Record<string, unknown>>; readonly cause?: unknown } = {}
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.context = options.context ?? {}
+  }
+
+  get outcome(): 'retry' | 'reject' | 'bug' {
+    return errorTable[this.code].outcome
+  }
+
+  get status(): number {
+    return errorTable[this.code].status
+  }
+}

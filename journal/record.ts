@@ -1,0 +1,97 @@
+/** What the journal keeps of one publish, as a reader gets it. */
+export interface JournalRecord {
+  /** Number of records appended before it since the journal was created. */
+  readonly ordinal: number
+  /** Received time: whole milliseconds since 1970 and the nanoseconds within the millisecond (0 … 999,999). */
+  readonly receivedMs: number
+  readonly receivedSubNs: number
+  readonly clientId: string
+  /** Undefined for an anonymous client. */
+  readonly user: string | undefined
+  readonly topic: string
+  readonly payload: Uint8Array
+  readonly qos: 0 | 1 | 2
+  readonly retain: boolean
+  readonly dup: boolean
+  /** A last will, journaled when its connection ended. */
+  readonly will: boolean
+  /** Packet identifier of QoS 1 and 2, else 0. */
+  readonly packetId: number
+  /** Bytes that the writer wants back as they are: MQTT 5 properties, or why a dead letter is one. */
+  readonly properties: Uint8Array | undefined
+}
+
+/**
+ * What append takes. Strings come as UTF-8 bytes, because the gate has them as bytes; append copies everything, so
+ * the caller may reuse the object and its buffers for the next record.
+ */
+export interface AppendRecord {
+  clientId: Uint8Array
+  user: Uint8Array | undefined
+  topic: Uint8Array
+  payload: Uint8Array
+  qos: 0 | 1 | 2
+  retain: boolean
+  dup: boolean
+  will: boolean
+  packetId: number
+  properties: Uint8Array | undefined
+  /** Only for a replay: the received time to keep. Otherwise the journal takes its own clock. */
+  received: { readonly ms: number; readonly subNs: number } | undefined
+}
+
+/** Nanoseconds since 1970 at which a record was received. */
+export function receivedNs(record: { readonly receivedMs: number; readonly receivedSubNs: number }): bigint {
+  return BigInt(record.receivedMs) * 1_000_000n + BigInt(record.receivedSubNs)
+}
+
+/** A run of ordinals [from, to) that no reader can have any more, and why. */
+export interface JournalGap {
+  readonly from: number
+  readonly to: number
+  readonly kind: 'damaged' | 'dropped'
+}
+
+/** What one read returns: every ordinal of [from, to) is in it exactly once, as a record or in a gap. */
+export interface JournalBatch {
+  readonly from: number
+  readonly to: number
+  readonly records: readonly JournalRecord[]
+  readonly gaps: readonly JournalGap[]
+}
+
+/** Why the journal does not take records at the moment; accepting is the usual state. */
+export type JournalState = 'accepting' | 'full' | 'failing' | 'closed'
+
+/** What the rest of the edge uses of the journal's writing side (journal/journal.ts implements it). */
+export interface JournalWriter {
+  readonly uuid: string
+  /** Ordinal that the next record gets. */
+  readonly head: number
+  /** Every record below this ordinal is as durable as `sync` promises. */
+  readonly durable: number
+  readonly state: JournalState
+  /**
+   * Appends a record to the current group and returns its ordinal. Synchronous; never waits for the disk.
+   * @throws TidegateError TG_JOURNAL_FULL, TG_JOURNAL_FAILING or TG_JOURNAL_CLOSED when the state is not accepting
+   */
+  append(record: AppendRecord): number
+  /** Calls the listener with `durable` after every group commit, in order. Returns the function that removes it. */
+  onDurable(listener: (durable: number) => void): () => void
+  /** Calls the listener when the state changes. Returns the function that removes it. */
+  onState(listener: (state: JournalState) => void): () => void
+  /** Says that every record below the ordinal has its outcome durably, so that its segments may go when `keep` allows. */
+  commit(ordinal: number): void
+}
+
+/** What the service uses of the journal's reading side (journal/reader.ts implements it). */
+export interface JournalSource {
+  /** Says how far records are durable; read never goes beyond. */
+  advance(durable: number): void
+  /**
+   * Reads on from where the last read ended. Waits until there is at least one record or gap; resolves with
+   * from = to when the source was closed or the signal aborted meanwhile.
+   */
+  read(limits: { readonly maxRecords: number; readonly maxBytes: number; readonly signal?: AbortSignal }): Promise<JournalBatch>
+  close(): Promise<void>
+}
