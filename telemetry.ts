@@ -36,6 +36,12 @@ export interface Point {
   readonly ordinal: number
 }
 
+/** A record whose points are in the store, as the live stream gets it. */
+export interface StoredMessage {
+  readonly ordinal: number
+  readonly points: readonly Point[]
+}
+
 /** A type that a field of a measurement was given for good when it was first seen. */
 export interface FieldDefinition {
   readonly measurement: string
