@@ -10,8 +10,6 @@ import type { JournalState } from '../journal/record.ts'
 /** How the edge is, for readiness and the ledger. */
 export interface EdgeState {
   readonly journal: JournalState
-  /** Why the journal is not accepting; undefined when it is. */
-  readonly reason: string | undefined
   readonly mqttPort: number
   readonly stopping: boolean
 }

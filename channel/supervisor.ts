@@ -31,8 +31,6 @@ interface JournalIdentity {
 
 const firstBackoffMs = 50
 const longestBackoffMs = 5_000
-/** A service that ran this long starts again without waiting. */
-const healthyAfterMs = 10_000
 /** How often the service learns how far the journal is durable (at most every 20 ms) and who is connected. */
 const durableEveryMs = 20
 const connectionsEveryMs = 200
@@ -58,6 +56,8 @@ export class Supervisor implements AsyncDisposable {
   #supervising: Promise<void> | undefined
   #onDrained: (() => void) | undefined
   #restarts = 0
+  /** Whether the service that runs now has moved the checkpoint: one that works starts again at once when it dies. */
+  #worked = false
 
   private constructor(ports: SupervisorPorts) {
     this.#ports = ports
@@ -181,13 +181,12 @@ export class Supervisor implements AsyncDisposable {
     let exited = first
     let backoffMs = firstBackoffMs
     for (;;) {
-      const startedMs = performance.now()
+      this.#worked = false
       const how = await exited
       if (this.#stop.signal.aborted) return
       this.#restarts++
-      const ranMs = performance.now() - startedMs
-      backoffMs = ranMs >= healthyAfterMs ? firstBackoffMs : Math.min(backoffMs * 2, longestBackoffMs)
-      log.error({ code: 'TG_BUG', how, ranMs: Math.round(ranMs), backoffMs }, 'the service ended and is started again')
+      backoffMs = this.#worked ? firstBackoffMs : Math.min(backoffMs * 2, longestBackoffMs)
+      log.error({ code: 'TG_BUG', how, backoffMs }, 'the service ended and is started again')
       try {
         await delay(backoffMs, undefined, { signal: this.#stop.signal })
       } catch {
@@ -250,6 +249,7 @@ export class Supervisor implements AsyncDisposable {
         this.#httpPort = message.port
         return
       case 'checkpoint':
+        this.#worked = true
         this.#ports.onCheckpoint(message.position)
         return
       case 'append':
