@@ -48,6 +48,12 @@ export class Refusals {
     else this.#more += 1
   }
 
+  /** Takes over what another one has collected. */
+  addAll(other: Refusals): void {
+    for (const { reason, detail } of other.#kept ?? []) this.add(reason, detail)
+    this.#more += other.#more
+  }
+
   /** At most nine; the last one then says how many more there were. */
   list(): readonly Refusal[] {
     const last = this.#kept?.at(-1)
