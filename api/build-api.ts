@@ -5,7 +5,7 @@
  */
 import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import Fastify from 'fastify'
+import Fastify, { LogController } from 'fastify'
 import type { FastifyBaseLogger } from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { errorTable, TidegateError } from '../errors.ts'
@@ -44,7 +44,9 @@ export function buildApi(ports: ApiPorts): Api {
   const loggerInstance: FastifyBaseLogger = ports.log
   const api = Fastify({
     loggerInstance,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
+    // requests that come while it closes get a problem too
+    return503OnClosing: false,
     exposeHeadRoutes: false,
     bodyLimit: ports.options.maxBodyBytes,
     // a whole request has to be there within this time; answers may take longer
@@ -61,8 +63,14 @@ export function buildApi(ports: ApiPorts): Api {
   api.setNotFoundHandler((request, reply) =>
     sendProblem(new TidegateError('TG_ROUTE_UNKNOWN', `no route ${request.method} ${quoted(request.url.split('?')[0] ?? '')}`), reply)
   )
+  let closing = false
+  api.addHook('preClose', async () => {
+    closing = true
+    ports.stream.endClients()
+  })
   api.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders)
+    if (closing) throw new TidegateError('TG_STORE_UNAVAILABLE', 'the service is stopping')
     checkAccess(request, ports.options)
   })
 

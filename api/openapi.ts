@@ -1,7 +1,7 @@
 import fastifySwagger from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import { Type } from 'typebox'
-import { problemResponses } from './routing.ts'
+import { NoParameters, problemResponses } from './routing.ts'
 import type { Api } from './routing.ts'
 
 /** React sets styles by attribute, and icons are data addresses; all else is as strict as for the page. */
@@ -43,6 +43,7 @@ export function openapiRoutes(api: Api): void {
         operationId: 'getOpenapi',
         summary: 'This document (OpenAPI 3.1)',
         tags: ['operations'],
+        querystring: NoParameters,
         response: { 200: Type.Object({}, { description: 'The document' }), ...problemResponses }
       }
     },

@@ -37,7 +37,8 @@ function bodyFault(value: unknown, checker: Checker): Checked {
   if (checker.Check(value)) return { value }
   const [first] = checker.Errors(value)
   const parameter = first === undefined ? undefined : memberOf(first)
-  return new TidegateError('TG_BODY_INVALID', `${parameter ?? 'the body'}: ${first?.message ?? 'wrong'}`, {
+  const message = first?.keyword === 'boolean' ? 'no such member' : (first?.message ?? 'wrong')
+  return new TidegateError('TG_BODY_INVALID', `${parameter ?? 'the body'}: ${message}`, {
     context: parameter === undefined ? {} : { parameter }
   })
 }

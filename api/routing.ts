@@ -33,6 +33,9 @@ export function listOf<Item extends TSchema>(item: Item, description: string) {
   return Type.Object({ items: Type.Array(item), nextCursor: NextCursor }, { description })
 }
 
+/** The query string of a route that has no parameters: one that is given is an error, as everywhere. */
+export const NoParameters = Type.Object({})
+
 /** The cursor of the next page. */
 export const NextCursor = Type.Union([Type.String(), Type.Null()], {
   description: 'Give it as cursor for the next page; null on the last one'

@@ -79,14 +79,20 @@ export class RowText<Row> {
 /** An answer whose end is known, or the stream of one that is still going on. */
 export type HeldText = { readonly whole: string } | { readonly stream: Readable }
 
+export interface HoldOptions {
+  /** Longest time that a slice may wait to be taken, ms. */
+  readonly stallMs: number
+  /** Nobody took a slice for that long. */
+  onStall(): void
+  /** The rows ended with an error after the headers were sent; the stream ends with it too. */
+  onFault(error: unknown): void
+}
+
 /**
  * Takes an answer's slices up to a bound: a small answer comes back whole, with its length known and every error seen before
- * the first byte; a larger one as a stream. `onStall` is called when nobody takes a slice for `stallMs`.
+ * the first byte; a larger one as a stream.
  */
-export async function holdText(
-  slices: AsyncGenerator<string, void, void>,
-  options: { readonly stallMs: number; onStall(): void }
-): Promise<HeldText> {
+export async function holdText(slices: AsyncGenerator<string, void, void>, options: HoldOptions): Promise<HeldText> {
   let held = ''
   for (;;) {
     const next = await slices.next()
@@ -100,7 +106,7 @@ export async function holdText(
 async function* watched(
   held: string,
   slices: AsyncGenerator<string, void, void>,
-  options: { readonly stallMs: number; onStall(): void }
+  options: HoldOptions
 ): AsyncGenerator<Buffer, void, void> {
   let timer: NodeJS.Timeout | undefined
   const arm = (): void => {
@@ -115,6 +121,9 @@ async function* watched(
       yield Buffer.from(slice)
       clearTimeout(timer)
     }
+  } catch (error) {
+    options.onFault(error)
+    throw error
   } finally {
     clearTimeout(timer)
     await slices.return()

@@ -3,7 +3,7 @@ import { TidegateError } from '../../errors.ts'
 import { RawItem, rawItemToJson } from '../items.ts'
 import { payloadMembers } from '../payload-text.ts'
 import type { ApiPorts } from '../ports.ts'
-import { textResponses } from '../routing.ts'
+import { NoParameters, textResponses } from '../routing.ts'
 import type { Api } from '../routing.ts'
 
 const Message = Type.Object(
@@ -19,6 +19,7 @@ const schema = {
   operationId: 'testMapping',
   summary: 'What a message would become; nothing is stored',
   tags: ['operations'],
+  querystring: NoParameters,
   body: Message,
   response: textResponses({
     200: Type.Object(

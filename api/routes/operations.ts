@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import type { ApiPorts } from '../ports.ts'
-import { problemResponses } from '../routing.ts'
+import { NoParameters, problemResponses } from '../routing.ts'
 import type { Api } from '../routing.ts'
 
 const Count = Type.Integer({ minimum: 0 })
@@ -43,6 +43,7 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
         operationId: 'getLedger',
         summary: 'The balance of accepted records',
         tags,
+        querystring: NoParameters,
         response: { 200: LedgerBody, ...problemResponses }
       }
     },
@@ -60,6 +61,7 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
         operationId: 'getHealth',
         summary: 'Is the service alive?',
         tags,
+        querystring: NoParameters,
         response: { 200: Type.Object({ status: Type.Literal('ok') }, { description: 'It is' }), ...problemResponses }
       }
     },
@@ -74,6 +76,7 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
         operationId: 'getReadiness',
         summary: 'Can publishes be acknowledged?',
         tags,
+        querystring: NoParameters,
         response: { 200: ReadinessBody, 503: ReadinessBody, '4xx': problemResponses['4xx'] }
       }
     },
@@ -90,6 +93,7 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
         operationId: 'getMetrics',
         summary: 'Metrics of both processes (Prometheus text format 0.0.4)',
         tags,
+        querystring: NoParameters,
         response: { 200: { description: 'Metrics', content: { 'text/plain': { schema: Type.String() } } }, ...problemResponses }
       }
     },

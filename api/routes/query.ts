@@ -4,7 +4,7 @@ import type { AggregateRow, Catalogue, RawRow, RowQuery, Selection, Storage } fr
 import { aggregateCsvWriter, csvHeader, maxCsvFields, rawCsvWriter } from '../csv.ts'
 import { AggregateItem, aggregateItemToJson, RawItem, rawItemToJson } from '../items.ts'
 import type { ApiPorts } from '../ports.ts'
-import { parameterError } from '../problems.ts'
+import { parameterError, toTidegateError } from '../problems.ts'
 import { planQuery, QueryParameters } from '../query-plan.ts'
 import type { QueryPlan } from '../query-plan.ts'
 import { holdText, RowText } from '../row-stream.ts'
@@ -50,7 +50,14 @@ export function queryRoutes(api: Api, ports: ApiPorts): void {
     if (plan.waitForOrdinal !== undefined)
       await waitForOutcome(ports, plan.waitForOrdinal, { timeoutMs: plan.timeoutMs, signal: client.signal })
     const text = rowTextOf(requireStorage(ports), plan, client.signal)
-    const held = await holdText(text.slices(), { stallMs, onStall: () => client.cut() })
+    const held = await holdText(text.slices(), {
+      stallMs,
+      onStall: () => client.cut(),
+      onFault: error => {
+        const { code } = toTidegateError(error)
+        if (code !== 'TG_QUERY_CANCELLED') request.log.warn({ err: error, code }, 'answer cut off')
+      }
+    })
     reply.type(contentTypes[plan.format])
     if ('whole' in held) {
       if (plan.format !== 'json' && text.nextCursor !== undefined) reply.header(nextCursorHeader, text.nextCursor)

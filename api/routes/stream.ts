@@ -28,8 +28,6 @@ const schema = {
 
 /** GET /api/v1/stream. */
 export function streamRoutes(api: Api, ports: ApiPorts): void {
-  api.addHook('preClose', async () => ports.stream.endClients())
-
   api.get('/api/v1/stream', { schema }, async (request, reply) => {
     const { device, measurement, fields, epoch = 'iso' } = request.query
     const filter = { devices: new Set(device), measurement, fields: new Set(splitList('fields', fields)), epoch }
