@@ -1,4 +1,4 @@
-import mqtt from 'mqtt'
+import mqtt, { Store } from 'mqtt'
 import type { MqttClient } from 'mqtt'
 import { SimulationFault } from './simulation-fault.ts'
 
@@ -19,6 +19,13 @@ interface Held {
 }
 
 const reconnectMs = 500
+
+/** What is sent again carries DUP [MQTT-3.3.1-1]; the mqtt package by itself sends it as it was the first time. */
+class Unacknowledged extends Store {
+  override put(packet: Parameters<Store['put']>[0], done: Parameters<Store['put']>[1]): this {
+    return super.put(packet.cmd === 'publish' ? { ...packet, dup: true } : packet, done)
+  }
+}
 
 /**
  * One device's MQTT 3.1.1 connection. It comes back under the same client id when it is lost; what was published and not
@@ -64,7 +71,8 @@ export class DeviceConnection implements AsyncDisposable {
       connectTimeout: 5000,
       reconnectPeriod: reconnectMs,
       reconnectOnConnackError: true,
-      resubscribe: false
+      resubscribe: false,
+      outgoingStore: new Unacknowledged()
     })
     const connection = new DeviceConnection(client)
     const fault = await firstAnswer(client, url, openTimeoutMs, signal)

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promi
 /** A clock that never steps back, in ms, and how to wait on it. */
 export interface Clock {
   now(): number
-  /** Resolves after so many ms, at the next turn for 0, or early when the signal aborts. */
+  /** Resolves after so many ms, at the next turn for 0 and less, or early when the signal aborts. */
   wait(ms: number, signal: AbortSignal): Promise<void>
 }
 
@@ -46,15 +46,15 @@ export async function runSchedule({ rate, total, clock, signal, start }: Schedul
   let late = 0
   while (started < total && !signal.aborted) {
     const nowMs = clock.now()
-    const due = Math.min(total, Math.floor((nowMs - beginMs) / intervalMs) + 1)
-    const until = Math.min(due, started + startsPerTurn)
+    const until = Math.min(total, started + startsPerTurn)
     while (started < until) {
       const dueMs = beginMs + started * intervalMs
+      if (dueMs > nowMs) break
       if (nowMs - dueMs > lateAfterMs) late++
       start(started, dueMs)
       started++
     }
-    if (started < total) await clock.wait(started < due ? 0 : beginMs + started * intervalMs - clock.now(), signal)
+    if (started < total) await clock.wait(beginMs + started * intervalMs - clock.now(), signal)
   }
   return { started, late }
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { build } from 'hdr-histogram-js'
 import { DeviceConnection } from './device-connection.ts'
 import type { Device } from './fleet.ts'
@@ -31,6 +32,8 @@ const progressEveryMs = 1000
  */
 export async function runSimulation(options: SimulationOptions, clock: Clock = systemClock): Promise<SimulationReport> {
   const { home, url, http, devices, rate, seed, verify, qos, total, drainTimeoutMs, patienceMs, signal, progress } = checkOptions(options)
+  // one listener a device that connects
+  setMaxListeners(0, signal)
   const fleet = buildFleet(home, devices, seed)
   await using connections = new Connections()
   progress({ phase: 'connecting', sent: 0, acknowledged: 0, complete: 0, devices })

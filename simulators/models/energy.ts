@@ -108,7 +108,7 @@ export const charger: DeviceModel = {
       const hour = hourOf(minute)
       const since = (hour - 18 + 24) % 24
       const plugged = since < 13
-      const charge = clamp(35 + since * 12, 0, 100)
+      const charge = clamp(35 + since * 5, 0, 100)
       return {
         plugged,
         charge: round(plugged ? charge : 35 + 5 * noise(minute), 1),
