@@ -17,6 +17,7 @@ export const refusalReasons = {
   'name-invalid': 'The name of a measurement, device, tag or field is empty or has control characters',
   'name-too-long': 'The name of a measurement, device, tag or field is longer than 256 characters',
   'series-limit': 'A new series would exceed limits.series or limits.seriesPerDevice',
+  'decoder-failed': 'Decoding failed unexpectedly, which is a fault of Tidegate; the record is kept here',
   'store-rejected': 'The store will never take it; the detail is in its own words'
 } as const
 
