@@ -31,14 +31,14 @@ export class Turns {
 
   /**
    * Resolves when it is the caller's turn.
-   * @throws TidegateError TG_QUERY_BUSY when the queue is full; whatever the signal was aborted with
+   * @throws TidegateError TG_QUERY_BUSY when the queue is full, TG_QUERY_CANCELLED when the signal aborts
    */
   async take(signal?: AbortSignal): Promise<Turn> {
-    signal?.throwIfAborted()
+    if (signal?.aborted === true) throw cancelled(signal)
     if (this.#running < this.#atOnce) return this.#start()
     if (this.#waiting.size >= this.#queued) {
       throw new TidegateError('TG_QUERY_BUSY', 'Too many queries are waiting; try again shortly', {
-        context: { queued: this.#waiting.size }
+        context: { waiting: this.#waiting.size }
       })
     }
     return await new Promise<Turn>((resolve, reject) => {
@@ -50,7 +50,7 @@ export class Turns {
       }
       const leave = (): void => {
         this.#waiting.delete(waiting)
-        reject(signal?.reason instanceof Error ? signal.reason : new TidegateError('TG_QUERY_CANCELLED', 'The query was cancelled'))
+        reject(cancelled(signal))
       }
       this.#waiting.add(waiting)
       signal?.addEventListener('abort', leave, { once: true })
@@ -72,4 +72,9 @@ export class Turns {
       }
     }
   }
+}
+
+/** The error of a query whose caller went away. */
+export function cancelled(signal: AbortSignal | undefined): TidegateError {
+  return new TidegateError('TG_QUERY_CANCELLED', 'The query was cancelled', { cause: signal?.reason })
 }
