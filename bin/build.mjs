@@ -2,34 +2,31 @@
 //   node bin/build.mjs             builds; without TypeScript it says what to do and exits 1
 //   node bin/build.mjs --prepare   the same from `npm ci`; without TypeScript it says so in one line and succeeds
 import { spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const top = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const stamp = path.join(top, 'dist', '.built')
-const rooms = ['broker', 'journal', 'ingest', 'storage', 'api', 'dashboard', 'simulators', 'bench']
+// Folders at any depth that dist/ does not come from.
+const notSources = /^(?:\.|dist|node_modules$|tests$|docs$|deploy$|data$|results$)/
 
-function newestMs(folder, deep) {
+function newestMs(folder) {
   let newest = 0
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const file = path.join(folder, entry.name)
     if (entry.isDirectory()) {
-      if (deep) newest = Math.max(newest, newestMs(file, true))
+      if (!notSources.test(entry.name)) newest = Math.max(newest, newestMs(file))
     } else if (/\.(ts|json|html|css|svg)$/.test(entry.name)) newest = Math.max(newest, statSync(file).mtimeMs)
   }
   return newest
 }
 
-/** True when dist/ is there and no source is newer than it. */
+/** True when dist/ is there and no source is newer than it, or where there are no sources (in a container). */
 export function isBuilt() {
   if (!existsSync(stamp)) return false
-  const builtMs = statSync(stamp).mtimeMs
-  return (
-    newestMs(top, false) <= builtMs &&
-    rooms.every(room => !existsSync(path.join(top, room)) || newestMs(path.join(top, room), true) <= builtMs)
-  )
+  return !existsSync(path.join(top, 'cli.ts')) || newestMs(top) <= statSync(stamp).mtimeMs
 }
 
 function compilerPath() {
@@ -59,9 +56,15 @@ export function build() {
     mkdirSync(path.join(next, 'dashboard'), { recursive: true })
     for (const entry of readdirSync(path.join(top, 'dashboard')))
       if (/\.(html|css|svg)$/.test(entry)) cpSync(path.join(top, 'dashboard', entry), path.join(next, 'dashboard', entry))
+    // Its time is when the build began: a source saved meanwhile is newer.
     writeFileSync(path.join(next, '.built'), startedAt.toISOString() + '\n')
+    utimesSync(path.join(next, '.built'), startedAt, startedAt)
     rmSync(path.join(top, 'dist'), { recursive: true, force: true })
-    renameSync(next, path.join(top, 'dist'))
+    try {
+      renameSync(next, path.join(top, 'dist'))
+    } catch (error) {
+      if (!isBuilt()) throw error // else another process has built the same meanwhile
+    }
   } finally {
     rmSync(next, { recursive: true, force: true })
   }

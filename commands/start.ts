@@ -1,0 +1,37 @@
+import type { Command } from 'commander'
+import { destination, pino } from 'pino'
+import { loadConfig } from '../config-load.ts'
+import { addConfigOptions, configSources } from './context.ts'
+import type { CommandContext, ConfigOptions } from './context.ts'
+import { untilStopped } from './until-stopped.ts'
+
+/** Bytes of log lines that wait for a slow reader of standard output; beyond that lines are dropped. */
+const maxLogBytes = 1024 * 1024
+
+/** Adds `start`: the edge and its service, until SIGTERM or SIGINT. */
+export function addStart(program: Command, context: CommandContext): void {
+  const command = program.command('start').description('run Tidegate: MQTT in, HTTP out; the log is JSON lines on standard output')
+  addConfigOptions(command)
+    .option('--json', 'a fault at the start as JSON too')
+    .action(async (options: ConfigOptions) => {
+      const config = loadConfig(configSources(options, context))
+      const { startEdge } = await import('../main.ts')
+      // Not synchronous: a reader of the log that stands still must not stop the edge's event loop.
+      const output = destination({ dest: 1, sync: false, maxLength: maxLogBytes })
+      const log = pino({ level: config.log.level, base: null }, output)
+      try {
+        await using edge = await startEdge(config, log)
+        const { mqttPort, httpPort } = edge
+        log.info({ mqttPort, httpPort, page: pageUrl(config.http.host, httpPort), data: config.data }, 'tidegate is ready')
+        await untilStopped(log)
+      } finally {
+        output.flushSync()
+      }
+    })
+}
+
+/** The address of the page for somebody at this machine. */
+export function pageUrl(host: string, port: number): string {
+  const reachable = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host
+  return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}/`
+}

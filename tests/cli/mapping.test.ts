@@ -1,0 +1,67 @@
+import { createServer } from 'node:http'
+import { expect, it } from 'vitest'
+import { tidegate } from './harness.ts'
+
+/** A stand-in for the API that answers each mapping test with `answer` and keeps what it was asked. */
+async function serve(status: number, answer: unknown): Promise<{ url: string; asked: unknown[] } & AsyncDisposable> {
+  const asked: unknown[] = []
+  const server = createServer((request, response) => {
+    let body = ''
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
+    request.on('end', () => {
+      asked.push({ method: request.method, url: request.url, type: request.headers['content-type'], body: JSON.parse(body) })
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
+    })
+  })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  const port = typeof address === 'object' ? address?.port : undefined
+  return {
+    url: `http://127.0.0.1:${port}`,
+    asked,
+    [Symbol.asyncDispose]: async () => {
+      await new Promise(resolve => server.close(resolve))
+    }
+  }
+}
+
+it('sends the message and prints what it would become', async () => {
+  await using api = await serve(200, { outcome: 'stored', route: 'home/{room}', points: [{ device: 'kitchen', fields: { value: 21.5 } }] })
+  expect(await tidegate(['mapping', 'test', 'home/kitchen', '21.5', '--client', 'c1', '--http', api.url])).toEqual({
+    code: 0,
+    out: 'outcome  stored\nroute    home/{room}\npoint    {"device":"kitchen","fields":{"value":21.5}}',
+    err: ''
+  })
+  expect(api.asked).toEqual([
+    {
+      method: 'POST',
+      url: '/api/v1/mappings/test',
+      type: 'application/json',
+      body: { topic: 'home/kitchen', payloadBase64: Buffer.from('21.5').toString('base64'), clientId: 'c1' }
+    }
+  ])
+})
+
+it('a message that gives no points is exit code 1, with the reason', async () => {
+  await using api = await serve(200, { outcome: 'deadLettered', route: 'a', points: [], reason: 'not JSON' })
+  const { code, out } = await tidegate(['mapping', 'test', 'a', '{', '--http', api.url])
+  expect(code).toBe(1)
+  expect(out).toContain('reason   not JSON')
+})
+
+it('a refused request is one line', async () => {
+  await using api = await serve(400, { title: 'A parameter is wrong', detail: 'topic: has a wildcard' })
+  expect(await tidegate(['mapping', 'test', '#', '1', '--http', api.url])).toEqual({
+    code: 1,
+    out: '',
+    err: `tidegate: ${api.url} refuses the request: topic: has a wildcard`
+  })
+})
+
+it('without a service the address is named', async () => {
+  expect(await tidegate(['mapping', 'test', 'a', '1', '--http', 'http://127.0.0.1:9'])).toMatchObject({
+    code: 1,
+    err: 'tidegate: --http: no Tidegate answers at http://127.0.0.1:9'
+  })
+  expect((await tidegate(['mapping', 'test', 'a', '1', '--http', 'here'])).err).toContain('--http: "here" is not an address')
+})
