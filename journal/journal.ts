@@ -93,7 +93,9 @@ export class Journal implements JournalWriter, AsyncDisposable {
   #room = 0
   #groupTimer: NodeJS.Timeout | undefined
   #groupDue = false
+  #busy = false
   #writing: Promise<void> | undefined
+  #tidyBusy = false
   #tidying: Promise<void> | undefined
   #tidyAgain = false
   #failure: unknown
@@ -260,6 +262,11 @@ export class Journal implements JournalWriter, AsyncDisposable {
    */
   async drain(): Promise<void> {
     if (this.#written >= this.#head) return
+    if (this.#closing) {
+      await this.close()
+      if (this.#written < this.#head) throw this.#lostError()
+      return
+    }
     await new Promise<void>((resolve, reject) => {
       this.#drains.push({ upTo: this.#head, resolve, reject })
       this.#groupDue = true
@@ -289,10 +296,11 @@ export class Journal implements JournalWriter, AsyncDisposable {
     await this.#tidying
     await this.#writer.seal()
     await this.#retention.saveCommitted().catch(() => undefined)
-    const error = new TidegateError('TG_JOURNAL_FAILING', 'the journal was closed before its last records were written', {
-      cause: this.#failure
-    })
-    for (const { reject } of this.#drains.splice(0)) reject(error)
+    for (const { reject } of this.#drains.splice(0)) reject(this.#lostError())
+  }
+
+  #lostError(): TidegateError {
+    return new TidegateError('TG_JOURNAL_FAILING', 'the journal was closed before its last records were written', { cause: this.#failure })
   }
 
   #startGroupTimer(): void {
@@ -309,9 +317,9 @@ export class Journal implements JournalWriter, AsyncDisposable {
   }
 
   #write(): void {
-    this.#writing ??= this.#writeGroups().finally(() => {
-      this.#writing = undefined
-    })
+    if (this.#busy || this.#pending.openBytes === 0) return
+    this.#busy = true
+    this.#writing = this.#writeGroups()
   }
 
   async #writeGroups(): Promise<void> {
@@ -319,13 +327,15 @@ export class Journal implements JournalWriter, AsyncDisposable {
       this.#groupDue = false
       this.#clearGroupTimer()
       const group = this.#pending.take()
-      if (!(await this.#writeGroup(group))) return
+      if (!(await this.#writeGroup(group))) break
       this.#pending.release(group)
       this.#groups++
       this.#appendedBytes += group.reduce((sum, chunk) => sum + chunk.length, 0)
       this.#advance(group.at(-1)?.end ?? this.#written)
     }
+    // Cleared here and not behind the promise: what is appended in between must find the door open.
     this.#groupDue = false
+    this.#busy = false
   }
 
   /** Tries until the group is written; false when the journal was closed before. */
@@ -406,22 +416,19 @@ export class Journal implements JournalWriter, AsyncDisposable {
   }
 
   #tidy(): void {
-    if (this.#tidying !== undefined) {
-      this.#tidyAgain = true
-      return
-    }
-    if (this.#closing) return
-    this.#tidying = this.#tidyUntilDone().finally(() => {
-      this.#tidying = undefined
-    })
+    this.#tidyAgain = true
+    if (this.#tidyBusy || this.#closing) return
+    this.#tidyBusy = true
+    this.#tidying = this.#tidyUntilDone()
   }
 
   async #tidyUntilDone(): Promise<void> {
-    do {
+    while (this.#tidyAgain && !this.#closing) {
       this.#tidyAgain = false
       await this.#retention.tidy(() => this.#unsealed())
       this.#updateState()
-    } while (this.#tidyAgain && !this.#closing)
+    }
+    this.#tidyBusy = false
   }
 
   #unsealed(): Unsealed {
