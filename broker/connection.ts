@@ -256,6 +256,7 @@ export class Connection implements Watched, LinkOwner {
       parser.consume()
     }
     if (this.#isClosed()) return
+    if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
     this.#flushReplies()
     this.#accountHeld()
     if (this.#inputEnded && this.#blocked === undefined) this.finish('client closed the socket')

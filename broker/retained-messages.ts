@@ -52,11 +52,13 @@ export class RetainedMessages<T> {
     }
     if (level === '#') {
       if (node.message !== undefined) yield node.message
-      for (const [name, child] of node.children) if (index > 0 || !name.startsWith('$')) yield* this.#matchBelow(child, levels, index)
+      for (const [name, child] of node.children)
+        if (node !== this.#root || !name.startsWith('$')) yield* this.#matchBelow(child, levels, index)
       return
     }
     if (level === '+') {
-      for (const [name, child] of node.children) if (index > 0 || !name.startsWith('$')) yield* this.#matchBelow(child, levels, index + 1)
+      for (const [name, child] of node.children)
+        if (node !== this.#root || !name.startsWith('$')) yield* this.#matchBelow(child, levels, index + 1)
       return
     }
     const child = node.children.get(level)
