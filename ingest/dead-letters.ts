@@ -9,7 +9,7 @@
  */
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
-import type { JournalRecord, JournalWriter } from '../journal/record.ts'
+import type { JournalBatch, JournalRecord, JournalWriter } from '../journal/record.ts'
 import { receivedNs } from '../journal/record.ts'
 import { isObject } from './codecs/json.ts'
 import type { RefusalReason } from './refusals.ts'
@@ -22,8 +22,8 @@ export interface DeadLettersOptions {
    * it closes it.
    */
   readonly journal: JournalWriter
-  /** Reads that journal from an ordinal on: what is there and durable now, in order. */
-  readonly scan: (from: number) => AsyncIterable<JournalRecord>
+  /** Reads ordinals [from, to) of that journal, in order (journal/scan.ts with its folder). */
+  readonly scan: (range: { readonly from: number; readonly to: number }) => AsyncIterable<JournalBatch>
   /** Bytes kept; the oldest letters are evicted beyond. */
   readonly maxBytes: number
   /** The journal that the records come from, and the ordinal from which ingest goes on. */
@@ -93,7 +93,7 @@ export class DeadLetters {
   static async open(options: DeadLettersOptions): Promise<DeadLetters> {
     const letters = new DeadLetters(options)
     const { journal, position } = options.records
-    for await (const record of options.scan(0)) {
+    for await (const record of letters.#scan(0)) {
       const letter = decodeLetter(record)
       letters.#count(record.ordinal, sizeOf(record), letter?.reason ?? 'decoder-failed')
       if (letter?.recordJournal === journal && letter.recordOrdinal >= position) letters.#recent.add(letter.recordOrdinal)
@@ -207,7 +207,7 @@ export class DeadLetters {
     const counts = this.#counts()
     const from = Math.max(this.#evictedBelow, (query.after ?? -1) + 1)
     let scanned = 0
-    for await (const record of this.#options.scan(from)) {
+    for await (const record of this.#scan(from)) {
       const letter = record.ordinal < this.#evictedBelow ? undefined : decodeLetter(record)
       if (letter !== undefined && matches(letter, query, filter)) items.push(letter)
       scanned += 1
@@ -215,6 +215,11 @@ export class DeadLetters {
       return { items, counts, next: record.ordinal + 1 < this.#options.journal.head ? record.ordinal : undefined }
     }
     return { items, counts, next: undefined }
+  }
+
+  async *#scan(from: number): AsyncGenerator<JournalRecord, void, void> {
+    const { scan, journal } = this.#options
+    for await (const batch of scan({ from, to: journal.durable })) yield* batch.records
   }
 
   #counts(): DeadLetterPage['counts'] {

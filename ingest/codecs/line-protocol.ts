@@ -74,7 +74,7 @@ class LineScanner {
       } catch (error) {
         if (!(error instanceof LineFault)) throw error
         refusals.add(error.reason, `line ${number}: ${error.message}`)
-        this.#number += countNewlines(this.#text, start, this.#at)
+        this.#number = number + countNewlines(this.#text, start, this.#at)
         this.#skipLine()
       }
     }
@@ -182,7 +182,6 @@ class LineScanner {
         return escaped ? raw.replaceAll(/\\(["\\])/g, '$1') : raw
       }
     }
-    this.#number -= countNewlines(this.#text, start, this.#text.length)
     throw new LineFault('line-syntax', 'a string has no closing quote')
   }
 
