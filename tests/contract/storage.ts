@@ -4,16 +4,8 @@
  * adapter cannot represent belong in that adapter's tests.
  */
 import { describe, expect, it } from 'vitest'
-import {
-  aggregates,
-  type AggregateRow,
-  type Batch,
-  type DeviceSighting,
-  type RawRow,
-  type RowQuery,
-  type Storage
-} from '../../storage/port.ts'
-import { type Checkpoint, type FieldDefinition, fieldTypeOf, type FieldValue, type Point, type Source } from '../../telemetry.ts'
+import { aggregates, type AggregateRow, type RawRow, type RowQuery, type Storage } from '../../storage/port.ts'
+import type { FieldDefinition, Point } from '../../telemetry.ts'
 import { sortLatest, StoreModel } from './model.ts'
 import {
   awkwardNames,
