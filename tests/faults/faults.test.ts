@@ -45,7 +45,7 @@ describe('planted faults', () => {
     expect(result.code, result.output).toBe(0)
   })
 
-  it.each(faults)('caught: $name', async ({ file, find, replace, caughtBy }) => {
+  it.each([...faults])('caught: $name', async ({ file, find, replace, caughtBy }) => {
     const source = path.join(copy, file)
     const original = await readFile(source, 'utf8')
     expect(original.split(find).length - 1, `${file} holds the place to change exactly once`).toBe(1)
