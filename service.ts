@@ -71,6 +71,7 @@ class Service {
 
   /** Opens what needs the journal. Until it is open the API answers 503. */
   async openReadings(journal: JournalExtent): Promise<void> {
+    this.#journal = journal
     this.#durable = Math.max(this.#durable, journal.durable)
     const readings = await Readings.open({
       config: this.#config,
@@ -82,7 +83,6 @@ class Service {
         this.#link.checkpoint(committed.checkpoint.position)
       }
     })
-    this.#journal = journal
     const { position } = readings.pipeline.position
     this.#stream = new LiveStream({ journal: journal.uuid, position, ...this.#config.stream })
     this.#readings = readings
