@@ -111,6 +111,12 @@ export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
+/** True when an error of the file port says that the disk, or a quota, is used up. */
+export function isNoSpace(error: unknown): boolean {
+  const errno = errnoOf(error)
+  return errno === 'ENOSPC' || errno === 'EDQUOT'
+}
+
 /** Writes all of buffer[0 … length) at a position. */
 export async function writeFully(files: FilePort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
   let written = 0

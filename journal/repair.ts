@@ -9,7 +9,7 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
-import { errnoOf, loadFile, readFully, type FilePort } from './files.ts'
+import { errnoOf, isNoSpace, loadFile, readFully, type FilePort } from './files.ts'
 import { FrameWalker } from './frame-walker.ts'
 import {
   checkFrame,
@@ -110,7 +110,7 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
   if (counts.damagedRecords > 0 || counts.cutBytes > 0) log.warn({ ...counts, head }, 'the journal was repaired')
   await saveMarks(files, folder, marks).catch((error: unknown) => {
     // A full disk must not keep the process from starting.
-    if (errnoOf(error) !== 'ENOSPC' && errnoOf(error) !== 'EDQUOT') throw error
+    if (!isNoSpace(error)) throw error
   })
   const nextSequence = Math.max(0, ...kept.map(segment => segment.sequence)) + 1
   return { marks, head, nextSequence, segments, lastReceived: last?.received ?? { ms: 0, subNs: 0 }, ...counts }

@@ -1,5 +1,6 @@
-import { rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
+import { nodeFiles } from '../../journal/files.ts'
 import { JournalReader } from '../../journal/reader.ts'
 import { scan } from '../../journal/scan.ts'
 import { appendRecords, checkBatch, makeFolder, openJournal, plain, readAll, recordOf, segmentPaths, silent } from './fixture.ts'
@@ -38,6 +39,50 @@ test('a reader never goes beyond durable, even where more is in the files', asyn
   reader.advance(3)
   reader.advance(5)
   expect((await next).records.map(record => record.ordinal)).toEqual([4])
+})
+
+test('what was half written when the reader looked is read again when it is durable', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path)
+  await appendRecords(journal, 20, 100)
+  let half = true
+  // Behind the first five records the file looks as while a write is under way.
+  const seen = {
+    ...nodeFiles,
+    read: async (fd: number, buffer: Uint8Array, offset: number, length: number, position: number) => {
+      const bytes = await nodeFiles.read(fd, buffer, offset, length, position)
+      if (half) buffer.fill(0, offset + Math.max(0, 64 + 5 * 240 - position), offset + bytes)
+      return bytes
+    }
+  }
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 3, log: silent, files: seen })
+  expect((await reader.read({ maxRecords: 100, maxBytes: 1e6 })).to).toBe(3)
+  half = false
+  reader.advance(20)
+  const batch = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  expect(batch.gaps).toEqual([])
+  expect(batch.records.map(plain)).toEqual(Array.from({ length: 17 }, (_, index) => plain(recordOf(index + 3, 100))))
+})
+
+test('where durable ends within a run of damage, the rest of the run and the record behind it come with the next read', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path)
+  await appendRecords(journal, 10)
+  const [path = ''] = await segmentPaths(folder.path)
+  const bytes = await readFile(path)
+  const starts: number[] = []
+  for (let at = 64; at < bytes.length; at += 20 + bytes.readUInt32LE(at + 8)) starts.push(at)
+  await writeFile(path, bytes.fill(0xaa, starts[3], starts[6]))
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 5, log: silent })
+  const first = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  checkBatch(first, 0)
+  expect(first.gaps).toEqual([{ from: 3, to: 5, kind: 'damaged' }])
+  reader.advance(10)
+  const second = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  checkBatch(second, 5)
+  expect(second.gaps).toEqual([{ from: 5, to: 6, kind: 'damaged' }])
+  expect(second.records.map(plain)).toEqual([6, 7, 8, 9].map(ordinal => plain(recordOf(ordinal))))
+  expect(reader.stats).toMatchObject({ damagedRecords: 3, damagedBytes: (starts[6] ?? 0) - (starts[3] ?? 0) })
 })
 
 test('a batch holds about maxBytes, and one record at least', async () => {
