@@ -339,7 +339,8 @@ export class Journal implements JournalWriter, AsyncDisposable {
   async #tidyUntilDone(): Promise<void> {
     while (this.#tidyAgain && !this.#closing) {
       this.#tidyAgain = false
-      await this.#retention.tidy(() => this.#unsealed())
+      // Where space is what failed, what was removed is tried at once, before more is.
+      if (await this.#retention.tidy(() => this.#unsealed())) this.#steady.retry()
       this.#updateState()
     }
     this.#tidyBusy = false

@@ -47,6 +47,11 @@ export class SteadyWriter {
     }
   }
 
+  /** Tries again now instead of after the back-off. */
+  retry(): void {
+    this.#wake?.()
+  }
+
   /** From now on a disk that fails gets a last attempt and no more. */
   stop(): void {
     this.#stopping = true

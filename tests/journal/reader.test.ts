@@ -1,8 +1,9 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { nodeFiles } from '../../journal/files.ts'
+import { nodeFiles, type FilePort } from '../../journal/files.ts'
 import { JournalReader } from '../../journal/reader.ts'
 import { scan } from '../../journal/scan.ts'
+import { systemError } from './faulty-files.ts'
 import { appendRecords, checkBatch, makeFolder, openJournal, plain, readAll, recordOf, segmentPaths, silent } from './fixture.ts'
 
 const limits = { maxRecords: 7, maxBytes: 1_000_000 }
@@ -83,6 +84,74 @@ test('where durable ends within a run of damage, the rest of the run and the rec
   expect(second.gaps).toEqual([{ from: 5, to: 6, kind: 'damaged' }])
   expect(second.records.map(plain)).toEqual([6, 7, 8, 9].map(ordinal => plain(recordOf(ordinal))))
   expect(reader.stats).toMatchObject({ damagedRecords: 3, damagedBytes: (starts[6] ?? 0) - (starts[3] ?? 0) })
+})
+
+test('a file call that fails now and then costs no record and repeats none', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path, { segmentBytes: 60_000 })
+  for (let group = 0; group < 10; group++) await appendRecords(journal, 50, 1000)
+  await rm((await segmentPaths(folder.path))[3] ?? '')
+  let random = 7
+  let injected = 0
+  const failing = <Result>(call: () => Promise<Result>): Promise<Result> => {
+    random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0
+    if (random >>> 30 !== 0) return call()
+    injected++
+    return Promise.reject(systemError('EMFILE'))
+  }
+  const files: FilePort = {
+    ...nodeFiles,
+    open: (path, mode) => failing(() => nodeFiles.open(path, mode)),
+    read: (fd, buffer, offset, length, position) => failing(() => nodeFiles.read(fd, buffer, offset, length, position)),
+    list: path => failing(() => nodeFiles.list(path))
+  }
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 500, log: silent, files })
+  const records: Record<string, unknown>[] = []
+  const gaps = []
+  for (let position = 0; position < 500;) {
+    try {
+      const batch = await reader.read({ maxRecords: 30, maxBytes: 1e6 })
+      checkBatch(batch, position)
+      records.push(...batch.records.map(plain))
+      gaps.push(...batch.gaps)
+      position = batch.to
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'EMFILE' })
+    }
+  }
+  expect(injected).toBeGreaterThan(5)
+  expect(gaps).toEqual([{ from: 150, to: 200, kind: 'damaged' }])
+  const expected = Array.from({ length: 500 }, (_, ordinal) => ordinal).filter(ordinal => ordinal < 150 || ordinal >= 200)
+  expect(records).toEqual(expected.map(ordinal => plain(recordOf(ordinal, 1000))))
+})
+
+test('a block that the disk cannot read costs the records in it', async () => {
+  await using folder = await makeFolder()
+  const badBlock = {
+    ...nodeFiles,
+    read: async (fd: number, buffer: Uint8Array, offset: number, length: number, position: number) => {
+      if (position < 12_288 && position + length > 8192) throw systemError('EIO')
+      return await nodeFiles.read(fd, buffer, offset, length, position)
+    }
+  }
+  {
+    await using journal = await openJournal(folder.path)
+    await appendRecords(journal, 30, 1000)
+  }
+  const bytes = await readFile((await segmentPaths(folder.path))[0] ?? '')
+  const hit: number[] = []
+  for (let at = 64, ordinal = 0; at < bytes.length; ordinal++) {
+    const end = at + 20 + bytes.readUInt32LE(at + 8)
+    if (at < 12_288 && end > 8192) hit.push(ordinal)
+    at = end
+  }
+  await using journal = await openJournal(folder.path, { files: badBlock })
+  expect(journal.head).toBe(30)
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 30, log: silent, files: badBlock })
+  const batch = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  checkBatch(batch, 0)
+  expect(batch.to).toBe(30)
+  expect(batch.gaps).toEqual([{ from: hit[0], to: (hit.at(-1) ?? 0) + 1, kind: 'damaged' }])
 })
 
 test('a batch holds about maxBytes, and one record at least', async () => {

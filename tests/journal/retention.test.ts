@@ -155,13 +155,32 @@ test('below the reserve the journal is full, and committed segments go at once t
   await appendRecords(journal, 1)
   await until(() => journal.state === 'full', 'the full disk')
   expect(await firstsOf(folder.path)).toEqual([0, 1, 2, 3, 4])
-  journal.commit(3)
-  await until(() => journal.oldest === 3, 'removal')
+  await until(() => {
+    journal.commit(3)
+    return journal.oldest === 3
+  }, 'removal')
   files.freeBytes = 1_000_000
   clocks.pass(1000)
   journal.commit(3)
   await until(() => journal.state === 'accepting', 'room')
   expect(await firstsOf(folder.path)).toEqual([3, 4])
+})
+
+test('a disk without space costs committed segments first, and with drop-oldest then the oldest, one at a time', async () => {
+  await using folder = await makeFolder()
+  const files = new FaultyFiles()
+  await using journal = await openJournal(folder.path, { files: files.port, segmentBytes: 100, whenFull: 'drop-oldest' })
+  for (let group = 0; group < 6; group++) await appendRecords(journal, 1)
+  journal.commit(2)
+  files.fault = (call, name) => {
+    if (call === 'write' && name.endsWith('.seg') && journal.oldest < 3) throw systemError('ENOSPC')
+  }
+  journal.append(recordOf(6))
+  await until(() => journal.durable === 7, 'the record')
+  expect(journal.stats.droppedRecords).toBe(1)
+  const { records, gaps } = await readAll(folder.path, 2, 7)
+  expect(gaps).toEqual([{ from: 2, to: 3, kind: 'dropped' }])
+  expect(records.map(plain)).toEqual([3, 4, 5, 6].map(ordinal => plain(recordOf(ordinal))))
 })
 
 test('a disk that cannot be asked for its space, and segments that cannot be removed, stop nothing', async () => {
