@@ -16,10 +16,12 @@ import type { JournalOptions, JournalStats } from './options.ts'
 import { groupBytes, Pending } from './pending.ts'
 import { ReceivedTime } from './received-time.ts'
 import type { AppendRecord, JournalState, JournalWriter } from './record.ts'
+import { Repeating } from './repeating.ts'
 import { openRepaired, type RepairResult } from './repair.ts'
 import { Retention, type Unsealed } from './retention.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { SteadyWriter } from './steady-writer.ts'
+import { Waiters } from './waiters.ts'
 
 const defaultPendingBytes = 8 * 1024 * 1024
 const tidyIntervalMs = 1000
@@ -38,6 +40,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
   readonly #retention: Retention
   readonly #writer: SegmentWriter
   readonly #steady: SteadyWriter
+  readonly #tidying: Repeating
   readonly #repaired: RepairResult
   readonly #durableListeners: Listeners<number>
   readonly #readableListeners: Listeners<number>
@@ -53,13 +56,10 @@ export class Journal implements JournalWriter, AsyncDisposable {
   #groupDue = false
   #busy = false
   #writing: Promise<void> | undefined
-  #tidyBusy = false
-  #tidying: Promise<void> | undefined
-  #tidyAgain = false
   #closing = false
   #closed: Promise<void> | undefined
   #ackScheduled = false
-  #drains: { readonly upTo: number; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = []
+  readonly #drains = new Waiters()
   #appendedRecords = 0
   #appendedBytes = 0
   #groups = 0
@@ -126,15 +126,20 @@ export class Journal implements JournalWriter, AsyncDisposable {
       log,
       onChange: () => {
         this.#updateState()
-        this.#tidy()
+        this.#tidying.run()
       }
+    })
+    this.#tidying = new Repeating(async () => {
+      // Where space is what failed, what was removed is tried at once, before more is.
+      if (await this.#retention.tidy(() => this.#unsealed())) this.#steady.retry()
+      this.#updateState()
     })
     this.#durableListeners = new Listeners(log)
     this.#readableListeners = new Listeners(log)
     this.#stateListeners = new Listeners(log)
-    this.#tidyTimer = setInterval(() => this.#tidy(), tidyIntervalMs).unref()
+    this.#tidyTimer = setInterval(() => this.#tidying.run(), tidyIntervalMs).unref()
     this.#updateState()
-    this.#tidy()
+    this.#tidying.run()
   }
 
   get head(): number {
@@ -216,7 +221,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
   commit(ordinal: number): void {
     this.#retention.commit(Math.min(ordinal, this.#head))
     this.#updateState()
-    this.#tidy()
+    this.#tidying.run()
   }
 
   /**
@@ -230,11 +235,10 @@ export class Journal implements JournalWriter, AsyncDisposable {
       if (this.#written < this.#head) throw this.#lostError()
       return
     }
-    await new Promise<void>((resolve, reject) => {
-      this.#drains.push({ upTo: this.#head, resolve, reject })
-      this.#groupDue = true
-      this.#write()
-    })
+    const drained = this.#drains.wait(this.#head)
+    this.#groupDue = true
+    this.#write()
+    await drained
   }
 
   /** Writes what is pending, with one last attempt when the disk fails, and lets go of the files. Idempotent. */
@@ -256,10 +260,10 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#write()
     await this.#writing
     this.#clearGroupTimer()
-    await this.#tidying
+    await this.#tidying.stop()
     await this.#writer.seal()
     await this.#retention.saveCommitted().catch(() => undefined)
-    for (const { reject } of this.#drains.splice(0)) reject(this.#lostError())
+    this.#drains.fail(this.#lostError())
   }
 
   #lostError(): TidegateError {
@@ -310,13 +314,10 @@ export class Journal implements JournalWriter, AsyncDisposable {
       this.#durable = end
       this.#durableListeners.notify(end)
     }
-    this.#drains = this.#drains.filter(({ upTo, resolve }) => {
-      if (upTo <= end) resolve()
-      return upTo > end
-    })
+    this.#drains.reach(end)
     this.#time.watch(this.#clock(), this.#monotonic(), this.#options.log)
     this.#updateState()
-    if (this.#retention.diskCheckDue || this.#overSpace()) this.#tidy()
+    if (this.#retention.diskCheckDue || this.#overSpace()) this.#tidying.run()
   }
 
   #acknowledgeSoon(): void {
@@ -327,23 +328,6 @@ export class Journal implements JournalWriter, AsyncDisposable {
       this.#durable = this.#head
       this.#durableListeners.notify(this.#durable)
     })
-  }
-
-  #tidy(): void {
-    this.#tidyAgain = true
-    if (this.#tidyBusy || this.#closing) return
-    this.#tidyBusy = true
-    this.#tidying = this.#tidyUntilDone()
-  }
-
-  async #tidyUntilDone(): Promise<void> {
-    while (this.#tidyAgain && !this.#closing) {
-      this.#tidyAgain = false
-      // Where space is what failed, what was removed is tried at once, before more is.
-      if (await this.#retention.tidy(() => this.#unsealed())) this.#steady.retry()
-      this.#updateState()
-    }
-    this.#tidyBusy = false
   }
 
   #unsealed(): Unsealed {
