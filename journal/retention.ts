@@ -118,6 +118,7 @@ export class Retention {
       if (this.diskCheckDue) await this.#checkDisk()
       const removed = await this.#removeCommitted(unsealed)
       if (this.#options.limits.whenFull === 'drop-oldest') await this.#dropOldest(unsealed, removed)
+      if (this.#segments.some(({ end }) => end > this.#marks.committedBelow && end <= this.committed)) await this.saveCommitted()
       if (this.#failing) this.#options.log.info('segments can be removed again')
       this.#failing = false
     } catch (error) {
