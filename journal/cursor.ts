@@ -23,6 +23,13 @@ interface OpenSegment {
   countedTo: number
 }
 
+interface Collected {
+  readonly records: JournalRecord[]
+  readonly gaps: JournalGap[]
+  readonly maxRecords: number
+  readonly maxBytes: number
+}
+
 /** What a cursor counted since it was made. */
 export interface CursorCounts {
   damagedRecords: number
@@ -57,34 +64,45 @@ export class JournalCursor {
     const from = this.position
     const records: JournalRecord[] = []
     const gaps: JournalGap[] = []
-    let bytes = 0
     if (limit !== this.#limit) this.#open?.walker.restart()
     this.#limit = limit
+    try {
+      await this.#collect(limit, { records, gaps, maxRecords, maxBytes })
+    } catch (error) {
+      // The walker may be ahead of the position: begin again there. What was read already is the caller's.
+      await this.close().catch(() => undefined)
+      if (this.position === from) throw error
+    }
+    return { from, to: this.position, records, gaps }
+  }
+
+  async #collect(limit: number, into: Collected): Promise<void> {
+    const { records, gaps, maxRecords, maxBytes } = into
+    let bytes = 0
     while (this.position < limit && records.length < maxRecords && bytes < maxBytes) {
       const open = this.#open ?? (await this.#enter(limit, gaps))
       if (open === undefined) {
-        if (this.position < limit && limit === Infinity) break
+        if (limit === Infinity) return
         continue
       }
       const { walker, file } = open
       const step = walker.step()
       if (step === 'more') {
         // What is here is delivered before more is read: latency first, and the windows are large.
-        if (records.length > 0 && bytes > maxBytes / 2) break
+        if (bytes > maxBytes / 2) return
         await walker.fill()
         continue
       }
       const ordinal = step === 'frame' ? frameOrdinal(walker.bytes, walker.at) : Infinity
       if (ordinal < this.position) continue
       if (ordinal > this.position || ordinal >= file.end) {
-        if (!(await this.#passGap(open, ordinal, limit, gaps))) break
+        if (!(await this.#passGap(open, ordinal, limit, gaps))) return
         if (this.#open !== open || ordinal !== this.position || ordinal >= limit) continue
       }
       records.push(decodeFrame(walker.bytes, walker.at))
       bytes += walker.frameBytes
       this.position = ordinal + 1
     }
-    return { from, to: this.position, records, gaps }
   }
 
   async close(): Promise<void> {

@@ -38,6 +38,7 @@ export interface FilePort {
   freeBytes(folder: string): Promise<number>
 }
 
+const blockBytes = 4096
 const openFlags = { read: 'r', create: 'wx+', modify: 'r+' } as const
 
 /** The file port over node:fs. Callbacks instead of FileHandle: no object with a finalizer for each call. */
@@ -111,6 +112,12 @@ export function errnoOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
+/** True when an error of the file port says that the disk, or a quota, is used up. */
+export function isNoSpace(error: unknown): boolean {
+  const errno = errnoOf(error)
+  return errno === 'ENOSPC' || errno === 'EDQUOT'
+}
+
 /** Writes all of buffer[0 … length) at a position. */
 export async function writeFully(files: FilePort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<void> {
   let written = 0
@@ -121,15 +128,34 @@ export async function writeFully(files: FilePort, fd: number, buffer: Uint8Array
   }
 }
 
-/** Reads at a position until the buffer's first `length` bytes are full or the file ends; returns how many there are. */
+/**
+ * Reads at a position until the buffer's first `length` bytes are full or the file ends; returns how many there are. A
+ * block that the disk cannot read (EIO) reads as zeros, which no check passes: damage like any other.
+ */
 export async function readFully(files: FilePort, fd: number, buffer: Uint8Array, length: number, position: number): Promise<number> {
   let got = 0
   while (got < length) {
-    const bytes = await files.read(fd, buffer, got, length - got, position + got)
+    const at = position + got
+    const bytes = await orUnreadable(files.read(fd, buffer, got, length - got, at), async () => {
+      const block = Math.min(blockBytes - (at % blockBytes), length - got)
+      return await orUnreadable(files.read(fd, buffer, got, block, at), () => {
+        buffer.fill(0, got, got + block)
+        return block
+      })
+    })
     if (bytes === 0) break
     got += bytes
   }
   return got
+}
+
+async function orUnreadable(read: Promise<number>, unreadable: () => number | Promise<number>): Promise<number> {
+  try {
+    return await read
+  } catch (error) {
+    if (errnoOf(error) !== 'EIO') throw error
+    return await unreadable()
+  }
 }
 
 /** The first `maxBytes` of a file, or undefined when it is missing. */

@@ -1,4 +1,4 @@
-import { errnoOf, type FilePort } from './files.ts'
+import { readFully, type FilePort } from './files.ts'
 import {
   checkFrame,
   claimedFrameBytes,
@@ -11,7 +11,6 @@ import {
 } from './frame.ts'
 
 const windowBytes = 256 * 1024
-const blockBytes = 4096
 
 /** Bytes of a segment that are no frame. */
 export interface DamagedRegion {
@@ -97,7 +96,7 @@ export class FrameWalker {
     const size = Math.max(windowBytes, wanted)
     const offset = this.#base + this.#next
     const scratch = this.#scratch !== undefined && this.#scratch.length >= size ? this.#scratch : Buffer.allocUnsafeSlow(size)
-    const got = await this.#read(scratch, offset)
+    const got = await readFully(this.#files, this.#fd, scratch, size, offset)
     this.#atEndOfFile = got <= rest
     this.#base = offset
     this.#next = 0
@@ -129,32 +128,5 @@ export class FrameWalker {
     const offset = this.#damageFrom ?? to
     this.damage = { offset, bytes: to - offset }
     this.#damageFrom = undefined
-  }
-
-  async #read(buffer: Buffer, offset: number): Promise<number> {
-    let got = 0
-    while (got < buffer.length) {
-      try {
-        const bytes = await this.#files.read(this.#fd, buffer, got, buffer.length - got, offset + got)
-        if (bytes === 0) break
-        got += bytes
-      } catch (error) {
-        if (errnoOf(error) !== 'EIO') throw error
-        got += await this.#readBlock(buffer, got, offset + got)
-      }
-    }
-    return got
-  }
-
-  /** One block of a disk that cannot read it reads as zeros, which is damage like any other. */
-  async #readBlock(buffer: Buffer, got: number, offset: number): Promise<number> {
-    const length = Math.min(blockBytes - (offset % blockBytes), buffer.length - got)
-    try {
-      return await this.#files.read(this.#fd, buffer, got, length, offset)
-    } catch (error) {
-      if (errnoOf(error) !== 'EIO') throw error
-      buffer.fill(0, got, got + length)
-      return length
-    }
   }
 }

@@ -31,6 +31,7 @@
  * series could get the same time if they share the ms and the ordinal mod 10⁶; accepted, since it needs both.
  */
 import { crc32 } from 'node:zlib'
+import { TidegateError } from '../errors.ts'
 import type { AppendRecord, JournalRecord } from './record.ts'
 
 export const segmentHeaderBytes = 64
@@ -94,6 +95,14 @@ export function encodeUuid(bytes: Buffer, offset: number, uuid: string): void {
 export function decodeUuid(bytes: Buffer, offset: number): string {
   const hex = bytes.toString('hex', offset, offset + 16)
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+}
+
+/** Throws TidegateError TG_BUG for a record that the layout cannot hold: the caller let in what no packet can be. */
+export function checkLengths(record: AppendRecord): void {
+  const { clientId, user, topic, payload, properties } = record
+  const strings = clientId.length <= 0xffff && topic.length <= 0xffff && (user === undefined || user.length <= 0xffff)
+  if (strings && payload.length + (properties === undefined ? 0 : properties.length) <= maxBodyBytes / 2) return
+  throw new TidegateError('TG_BUG', 'a record is too long for the journal', { context: { payloadBytes: payload.length } })
 }
 
 /** Bytes that a record takes in a segment. */

@@ -8,66 +8,25 @@
  * the fdatasync (sync fsync) of its bytes returned; what is not durable stays in memory, encoded, so that after a failure
  * the same bytes go to a new segment.
  */
-import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
-import { nodeFiles, type FilePort } from './files.ts'
-import { maxBodyBytes } from './frame.ts'
-import { groupBytes, Pending, type Chunk } from './pending.ts'
+import { isNoSpace, nodeFiles } from './files.ts'
+import { checkLengths } from './frame.ts'
+import { Listeners } from './listeners.ts'
+import type { JournalOptions, JournalStats } from './options.ts'
+import { groupBytes, Pending } from './pending.ts'
 import { ReceivedTime } from './received-time.ts'
 import type { AppendRecord, JournalState, JournalWriter } from './record.ts'
+import { Repeating } from './repeating.ts'
 import { openRepaired, type RepairResult } from './repair.ts'
 import { Retention, type Unsealed } from './retention.ts'
 import { SegmentWriter } from './segment-writer.ts'
+import { SteadyWriter } from './steady-writer.ts'
+import { Waiters } from './waiters.ts'
 
 const defaultPendingBytes = 8 * 1024 * 1024
 const tidyIntervalMs = 1000
-const firstBackOffMs = 50
-const longestBackOffMs = 2000
 
-export interface JournalOptions {
-  /** Folder of the segments; made when missing. */
-  readonly folder: string
-  /** fsync: durable after fdatasync. os: after the write. none: at once. */
-  readonly sync: 'fsync' | 'os' | 'none'
-  /** Longest wait of a group's first record before the group is written. */
-  readonly syncDelayMs: number
-  readonly segmentBytes: number
-  /** Bound of what is not committed. */
-  readonly maxBytes: number
-  /** Disk space left free. */
-  readonly reserveBytes: number
-  readonly whenFull: 'reject-new' | 'drop-oldest'
-  /** How long and how much of what is committed stays. */
-  readonly keep: { readonly timeMs: number; readonly bytes: number }
-  readonly log: Logger
-  /** Default: the disk. */
-  readonly files?: FilePort
-  /** Wall clock in ms; default Date.now. */
-  readonly clock?: () => number
-  /** Clock that is never set, in ms; default performance.now. */
-  readonly monotonic?: () => number
-  /** Bound of what is not yet durable; default 8 MiB. */
-  readonly pendingBytes?: number
-}
-
-/** Plain numbers since the start, and the present sizes. */
-export interface JournalStats {
-  readonly appendedRecords: number
-  readonly appendedBytes: number
-  readonly groups: number
-  readonly syncs: number
-  readonly syncMs: number
-  readonly segments: number
-  readonly diskBytes: number
-  readonly uncommittedBytes: number
-  readonly pendingBytes: number
-  readonly writeFailures: number
-  readonly removeFailures: number
-  readonly droppedRecords: number
-  readonly damagedRecords: number
-  readonly damagedBytes: number
-  readonly cutBytes: number
-}
+export type { JournalOptions, JournalStats } from './options.ts'
 
 /** A journal opened for writing; see JournalWriter. One per folder at a time: hold the folder's lock. */
 export class Journal implements JournalWriter, AsyncDisposable {
@@ -80,10 +39,12 @@ export class Journal implements JournalWriter, AsyncDisposable {
   readonly #time: ReceivedTime
   readonly #retention: Retention
   readonly #writer: SegmentWriter
+  readonly #steady: SteadyWriter
+  readonly #tidying: Repeating
   readonly #repaired: RepairResult
-  readonly #durableListeners = new Set<(durable: number) => void>()
-  readonly #readableListeners = new Set<(readable: number) => void>()
-  readonly #stateListeners = new Set<(state: JournalState) => void>()
+  readonly #durableListeners: Listeners<number>
+  readonly #readableListeners: Listeners<number>
+  readonly #stateListeners: Listeners<JournalState>
   readonly #tidyTimer: NodeJS.Timeout
   #head: number
   #written: number
@@ -95,21 +56,15 @@ export class Journal implements JournalWriter, AsyncDisposable {
   #groupDue = false
   #busy = false
   #writing: Promise<void> | undefined
-  #tidyBusy = false
-  #tidying: Promise<void> | undefined
-  #tidyAgain = false
-  #failure: unknown
   #closing = false
   #closed: Promise<void> | undefined
-  #wakeBackOff: (() => void) | undefined
   #ackScheduled = false
-  #drains: { readonly upTo: number; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = []
+  readonly #drains = new Waiters()
   #appendedRecords = 0
   #appendedBytes = 0
   #groups = 0
   #syncs = 0
   #syncMs = 0
-  #writeFailures = 0
 
   /**
    * Opens the journal in a folder, repaired, and creates it when there is none.
@@ -166,9 +121,25 @@ export class Journal implements JournalWriter, AsyncDisposable {
         this.#syncMs += ms
       }
     })
-    this.#tidyTimer = setInterval(() => this.#tidy(), tidyIntervalMs).unref()
+    this.#steady = new SteadyWriter({
+      writer: this.#writer,
+      log,
+      onChange: () => {
+        this.#updateState()
+        this.#tidying.run()
+      }
+    })
+    this.#tidying = new Repeating(async () => {
+      // Where space is what failed, what was removed is tried at once, before more is.
+      if (await this.#retention.tidy(() => this.#unsealed())) this.#steady.retry()
+      this.#updateState()
+    })
+    this.#durableListeners = new Listeners(log)
+    this.#readableListeners = new Listeners(log)
+    this.#stateListeners = new Listeners(log)
+    this.#tidyTimer = setInterval(() => this.#tidying.run(), tidyIntervalMs).unref()
     this.#updateState()
-    this.#tidy()
+    this.#tidying.run()
   }
 
   get head(): number {
@@ -205,7 +176,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
       diskBytes: this.#retention.bytes + unsealed.bytes,
       uncommittedBytes: this.#retention.uncommittedBytes(unsealed),
       pendingBytes: this.#pending.bytes,
-      writeFailures: this.#writeFailures,
+      writeFailures: this.#steady.failures,
       removeFailures: this.#retention.failures,
       droppedRecords: this.#retention.droppedRecords,
       damagedRecords: this.#repaired.damagedRecords,
@@ -235,25 +206,22 @@ export class Journal implements JournalWriter, AsyncDisposable {
   }
 
   onDurable(listener: (durable: number) => void): () => void {
-    this.#durableListeners.add(listener)
-    return () => this.#durableListeners.delete(listener)
+    return this.#durableListeners.add(listener)
   }
 
   /** Calls the listener with `readable` after every group that was written. Returns the function that removes it. */
   onReadable(listener: (readable: number) => void): () => void {
-    this.#readableListeners.add(listener)
-    return () => this.#readableListeners.delete(listener)
+    return this.#readableListeners.add(listener)
   }
 
   onState(listener: (state: JournalState) => void): () => void {
-    this.#stateListeners.add(listener)
-    return () => this.#stateListeners.delete(listener)
+    return this.#stateListeners.add(listener)
   }
 
   commit(ordinal: number): void {
     this.#retention.commit(Math.min(ordinal, this.#head))
     this.#updateState()
-    this.#tidy()
+    this.#tidying.run()
   }
 
   /**
@@ -267,11 +235,10 @@ export class Journal implements JournalWriter, AsyncDisposable {
       if (this.#written < this.#head) throw this.#lostError()
       return
     }
-    await new Promise<void>((resolve, reject) => {
-      this.#drains.push({ upTo: this.#head, resolve, reject })
-      this.#groupDue = true
-      this.#write()
-    })
+    const drained = this.#drains.wait(this.#head)
+    this.#groupDue = true
+    this.#write()
+    await drained
   }
 
   /** Writes what is pending, with one last attempt when the disk fails, and lets go of the files. Idempotent. */
@@ -289,18 +256,20 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#updateState()
     clearInterval(this.#tidyTimer)
     this.#groupDue = true
-    this.#wakeBackOff?.()
+    this.#steady.stop()
     this.#write()
     await this.#writing
     this.#clearGroupTimer()
-    await this.#tidying
+    await this.#tidying.stop()
     await this.#writer.seal()
     await this.#retention.saveCommitted().catch(() => undefined)
-    for (const { reject } of this.#drains.splice(0)) reject(this.#lostError())
+    this.#drains.fail(this.#lostError())
   }
 
   #lostError(): TidegateError {
-    return new TidegateError('TG_JOURNAL_FAILING', 'the journal was closed before its last records were written', { cause: this.#failure })
+    return new TidegateError('TG_JOURNAL_FAILING', 'the journal was closed before its last records were written', {
+      cause: this.#steady.failure
+    })
   }
 
   #startGroupTimer(): void {
@@ -327,7 +296,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
       this.#groupDue = false
       this.#clearGroupTimer()
       const group = this.#pending.take()
-      if (!(await this.#writeGroup(group))) break
+      if (!(await this.#steady.write(group))) break
       this.#pending.release(group)
       this.#groups++
       this.#appendedBytes += group.reduce((sum, chunk) => sum + chunk.length, 0)
@@ -338,40 +307,17 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#busy = false
   }
 
-  /** Tries until the group is written; false when the journal was closed before. */
-  async #writeGroup(group: readonly Chunk[]): Promise<boolean> {
-    let backOffMs = 0
-    for (;;) {
-      try {
-        await this.#writer.write(group)
-        this.#recovered()
-        return true
-      } catch (error) {
-        this.#writeFailures++
-        await this.#writer.seal()
-        if (this.#closing && this.#failure !== undefined) return false
-        // The first failure costs only a new segment; the second in a row is a disk that fails.
-        if (backOffMs > 0) this.#fails(error)
-        await this.#backOff(backOffMs)
-        backOffMs = Math.min(longestBackOffMs, Math.max(firstBackOffMs, backOffMs * 2))
-      }
-    }
-  }
-
   #advance(end: number): void {
     this.#written = end
-    notify(this.#readableListeners, end, this.#options.log)
+    this.#readableListeners.notify(end)
     if (this.#options.sync !== 'none') {
       this.#durable = end
-      notify(this.#durableListeners, end, this.#options.log)
+      this.#durableListeners.notify(end)
     }
-    this.#drains = this.#drains.filter(({ upTo, resolve }) => {
-      if (upTo <= end) resolve()
-      return upTo > end
-    })
+    this.#drains.reach(end)
     this.#time.watch(this.#clock(), this.#monotonic(), this.#options.log)
     this.#updateState()
-    if (this.#retention.diskCheckDue || this.#overSpace()) this.#tidy()
+    if (this.#retention.diskCheckDue || this.#overSpace()) this.#tidying.run()
   }
 
   #acknowledgeSoon(): void {
@@ -380,55 +326,8 @@ export class Journal implements JournalWriter, AsyncDisposable {
     setImmediate(() => {
       this.#ackScheduled = false
       this.#durable = this.#head
-      notify(this.#durableListeners, this.#durable, this.#options.log)
+      this.#durableListeners.notify(this.#durable)
     })
-  }
-
-  #fails(error: unknown): void {
-    if (this.#failure === undefined) {
-      this.#options.log.error(
-        { code: 'TG_JOURNAL_FAILING', err: error },
-        'the journal cannot be written; nothing is acknowledged until it can'
-      )
-    }
-    this.#failure = error
-    this.#updateState()
-    this.#tidy()
-  }
-
-  #recovered(): void {
-    if (this.#failure === undefined) return
-    this.#failure = undefined
-    this.#options.log.info({ writeFailures: this.#writeFailures }, 'the journal is written again')
-    this.#updateState()
-  }
-
-  async #backOff(ms: number): Promise<void> {
-    if (ms === 0 || this.#closing) return
-    await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, ms)
-      this.#wakeBackOff = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
-    this.#wakeBackOff = undefined
-  }
-
-  #tidy(): void {
-    this.#tidyAgain = true
-    if (this.#tidyBusy || this.#closing) return
-    this.#tidyBusy = true
-    this.#tidying = this.#tidyUntilDone()
-  }
-
-  async #tidyUntilDone(): Promise<void> {
-    while (this.#tidyAgain && !this.#closing) {
-      this.#tidyAgain = false
-      await this.#retention.tidy(() => this.#unsealed())
-      this.#updateState()
-    }
-    this.#tidyBusy = false
   }
 
   #unsealed(): Unsealed {
@@ -438,7 +337,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
       end: active?.end ?? this.#written,
       bytes: active?.bytes ?? 0,
       pendingBytes: this.#pending.bytes,
-      refused: isNoSpace(this.#failure)
+      refused: isNoSpace(this.#steady.failure)
     }
   }
 
@@ -455,38 +354,18 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#room = this.#state === 'full' ? Math.min(this.#pendingLimit / 2, space) : room
     let state: JournalState = 'accepting'
     if (this.#closing) state = 'closed'
-    else if (this.#failure !== undefined) state = 'failing'
+    else if (this.#steady.failure !== undefined) state = 'failing'
     else if (this.#retention.diskFull || space <= 0 || this.#pending.bytes > this.#room) state = 'full'
     if (state === 'accepting') this.#room = room
     if (state === this.#state) return
     this.#state = state
-    notify(this.#stateListeners, state, this.#options.log)
+    this.#stateListeners.notify(state)
   }
 
   #refusal(): TidegateError {
     if (this.#state === 'closed') return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
-    if (this.#state === 'failing') return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written', { cause: this.#failure })
+    if (this.#state === 'failing')
+      return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written', { cause: this.#steady.failure })
     return new TidegateError('TG_JOURNAL_FULL', 'the journal is full', { context: { maxBytes: this.#options.maxBytes } })
   }
-}
-
-function notify<Value>(listeners: ReadonlySet<(value: Value) => void>, value: Value, log: Logger): void {
-  for (const listener of listeners) {
-    try {
-      listener(value)
-    } catch (error) {
-      log.error({ code: 'TG_BUG', err: error }, 'a listener of the journal threw')
-    }
-  }
-}
-
-function checkLengths(record: AppendRecord): void {
-  const { clientId, user, topic, payload, properties } = record
-  const strings = clientId.length <= 0xffff && topic.length <= 0xffff && (user === undefined || user.length <= 0xffff)
-  if (strings && payload.length + (properties === undefined ? 0 : properties.length) <= maxBodyBytes / 2) return
-  throw new TidegateError('TG_BUG', 'a record is too long for the journal', { context: { payloadBytes: payload.length } })
-}
-
-function isNoSpace(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
 }

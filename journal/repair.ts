@@ -9,7 +9,7 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
-import { errnoOf, loadFile, readFully, type FilePort } from './files.ts'
+import { errnoOf, isNoSpace, loadFile, readFully, type FilePort } from './files.ts'
 import { FrameWalker } from './frame-walker.ts'
 import {
   checkFrame,
@@ -110,7 +110,7 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
   if (counts.damagedRecords > 0 || counts.cutBytes > 0) log.warn({ ...counts, head }, 'the journal was repaired')
   await saveMarks(files, folder, marks).catch((error: unknown) => {
     // A full disk must not keep the process from starting.
-    if (errnoOf(error) !== 'ENOSPC' && errnoOf(error) !== 'EDQUOT') throw error
+    if (!isNoSpace(error)) throw error
   })
   const nextSequence = Math.max(0, ...kept.map(segment => segment.sequence)) + 1
   return { marks, head, nextSequence, segments, lastReceived: last?.received ?? { ms: 0, subNs: 0 }, ...counts }
@@ -202,15 +202,15 @@ async function checkSegment(
       keep = end.header || end.fileBytes === 0 ? 'remove' : 'quarantine'
     } else if (end.kind === 'torn') {
       counts.cutBytes += end.bytes
-      await files.truncate(fd, walker.offset)
+      await settle(files.truncate(fd, walker.offset), log, segment.name)
     }
     // What a killed process left in the system's cache is taken for durable from here on.
-    await files.datasync(fd)
+    await settle(files.datasync(fd), log, segment.name)
   } finally {
     await files.close(fd)
   }
   if (keep === 'keep') return { end: next, bytes: walker.offset, received }
-  if (keep === 'remove') await files.unlink(segment.path)
+  if (keep === 'remove') await settle(files.unlink(segment.path), log, segment.name)
   else {
     log.warn({ segment: segment.name }, 'a segment without a record was moved to quarantine')
     await quarantineFile(files, folder, segment.name)
@@ -222,6 +222,15 @@ async function checkSegment(
     if (walker.damage === undefined) return
     counts.damagedBytes += walker.damage.bytes
     await quarantineRegion(files, folder, segment.name, fd, walker.damage)
+  }
+}
+
+/** Repairing an old segment may fail: what is appended goes to a new one, and the process must start. */
+async function settle(repairing: Promise<void>, log: Logger, segment: string): Promise<void> {
+  try {
+    await repairing
+  } catch (error) {
+    log.error({ code: 'TG_JOURNAL_FAILING', err: error, segment }, 'an old segment cannot be repaired on the disk')
   }
 }
 

@@ -111,12 +111,14 @@ export class Retention {
     return this.#options.monotonic() - this.#diskCheckedMs >= diskCheckMs
   }
 
-  /** Looks at the disk when that is due and removes what may go. Never throws: what fails is counted and tried again. */
-  async tidy(unsealed: () => Unsealed): Promise<void> {
+  /** Looks at the disk when that is due and removes what may go. Never throws: what fails is counted and tried again. True when something went. */
+  async tidy(unsealed: () => Unsealed): Promise<boolean> {
+    const before = this.#segments.length
     try {
       if (this.diskCheckDue) await this.#checkDisk()
-      await this.#removeCommitted(unsealed)
-      if (this.#options.limits.whenFull === 'drop-oldest') await this.#dropOldest(unsealed)
+      const removed = await this.#removeCommitted(unsealed)
+      if (this.#options.limits.whenFull === 'drop-oldest') await this.#dropOldest(unsealed, removed)
+      if (this.#segments.some(({ end }) => end > this.#marks.committedBelow && end <= this.committed)) await this.saveCommitted()
       if (this.#failing) this.#options.log.info('segments can be removed again')
       this.#failing = false
     } catch (error) {
@@ -124,6 +126,7 @@ export class Retention {
       if (!this.#failing) this.#options.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'segments cannot be removed')
       this.#failing = true
     }
+    return this.#segments.length < before
   }
 
   /** Writes down how far records are committed, so that the next start counts its space rightly. */
@@ -147,7 +150,8 @@ export class Retention {
     this.diskFull = full
   }
 
-  async #removeCommitted(unsealed: () => Unsealed): Promise<void> {
+  /** Returns how many went. For a full disk one goes at a time: systems free space later than they unlink. */
+  async #removeCommitted(unsealed: () => Unsealed): Promise<number> {
     const { limits, monotonic, clock } = this.#options
     let removed = 0
     for (;;) {
@@ -155,32 +159,32 @@ export class Retention {
       if (oldest?.committedAtMs === undefined) break
       const past = clock() - oldest.sealedMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
       const spare = past && monotonic() - oldest.committedAtMs >= graceMs
-      if (!spare && !this.diskFull && !unsealed().refused) break
+      const forced = removed === 0 && (this.diskFull || unsealed().refused)
+      if (!spare && !forced) break
       await this.#remove(oldest)
       removed++
-      if (this.diskFull) await this.#checkDisk()
     }
-    if (removed === 0) return
+    if (removed === 0) return 0
     await this.saveCommitted()
     await this.#options.files.syncFolder(this.#options.folder)
+    if (this.diskFull) await this.#checkDisk()
+    return removed
   }
 
-  async #dropOldest(unsealed: () => Unsealed): Promise<void> {
+  async #dropOldest(unsealed: () => Unsealed, removed: number): Promise<void> {
     const { limits, log } = this.#options
-    for (;;) {
+    for (let dropped = 0; ; dropped++) {
       const state = unsealed()
       const over = this.uncommittedBytes(state) + state.pendingBytes > limits.maxBytes
-      if (!over && !this.diskFull && !state.refused) return
+      const forced = removed + dropped === 0 && (this.diskFull || state.refused)
       const oldest = this.#segments.find(segment => segment.end > this.committed)
-      if (oldest === undefined) return
-      const dropped = oldest.end - Math.max(oldest.first, this.committed)
+      if (oldest === undefined || (!over && !forced)) return
       await this.#saveMarks({ ...this.#marks, droppedBelow: Math.max(oldest.end, this.#marks.droppedBelow) })
       await this.#remove(oldest)
       if (this.droppedRecords === 0)
         log.warn({ code: 'TG_JOURNAL_FULL', from: oldest.first, to: oldest.end }, 'the journal is full and drops its oldest records')
-      this.droppedRecords += dropped
+      this.droppedRecords += oldest.end - Math.max(oldest.first, this.committed)
       if (this.diskFull) await this.#checkDisk()
-      if (state.refused) return
     }
   }
 

@@ -1,8 +1,21 @@
-import { rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
+import { nodeFiles, type FilePort } from '../../journal/files.ts'
 import { JournalReader } from '../../journal/reader.ts'
 import { scan } from '../../journal/scan.ts'
-import { appendRecords, checkBatch, makeFolder, openJournal, plain, readAll, recordOf, segmentPaths, silent } from './fixture.ts'
+import { systemError } from './faulty-files.ts'
+import {
+  appendRecords,
+  checkBatch,
+  makeFolder,
+  openJournal,
+  ordinalsOf,
+  plain,
+  readAll,
+  recordOf,
+  segmentPaths,
+  silent
+} from './fixture.ts'
 
 const limits = { maxRecords: 7, maxBytes: 1_000_000 }
 
@@ -38,6 +51,125 @@ test('a reader never goes beyond durable, even where more is in the files', asyn
   reader.advance(3)
   reader.advance(5)
   expect((await next).records.map(record => record.ordinal)).toEqual([4])
+})
+
+test('what was half written when the reader looked is read again when it is durable', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path)
+  await appendRecords(journal, 20, 100)
+  let half = true
+  // Behind the first five records the file looks as while a write is under way.
+  const seen = {
+    ...nodeFiles,
+    read: async (fd: number, buffer: Uint8Array, offset: number, length: number, position: number) => {
+      const bytes = await nodeFiles.read(fd, buffer, offset, length, position)
+      if (half) buffer.fill(0, offset + Math.max(0, 64 + 5 * 240 - position), offset + bytes)
+      return bytes
+    }
+  }
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 3, log: silent, files: seen })
+  expect((await reader.read({ maxRecords: 100, maxBytes: 1e6 })).to).toBe(3)
+  half = false
+  reader.advance(20)
+  const batch = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  expect(batch.gaps).toEqual([])
+  expect(batch.records.map(plain)).toEqual(Array.from({ length: 17 }, (_, index) => plain(recordOf(index + 3, 100))))
+})
+
+test('where durable ends within a run of damage, the rest of the run and the record behind it come with the next read', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path)
+  await appendRecords(journal, 10)
+  const [path = ''] = await segmentPaths(folder.path)
+  const bytes = await readFile(path)
+  const starts: number[] = []
+  for (let at = 64; at < bytes.length; at += 20 + bytes.readUInt32LE(at + 8)) starts.push(at)
+  await writeFile(path, bytes.fill(0xaa, starts[3], starts[6]))
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 5, log: silent })
+  const first = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  checkBatch(first, 0)
+  expect(first.gaps).toEqual([{ from: 3, to: 5, kind: 'damaged' }])
+  reader.advance(10)
+  const second = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  checkBatch(second, 5)
+  expect(second.gaps).toEqual([{ from: 5, to: 6, kind: 'damaged' }])
+  expect(second.records.map(plain)).toEqual([6, 7, 8, 9].map(ordinal => plain(recordOf(ordinal))))
+  expect(reader.stats).toMatchObject({ damagedRecords: 3, damagedBytes: (starts[6] ?? 0) - (starts[3] ?? 0) })
+})
+
+test('a file call that fails now and then costs no record and repeats none', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path, { segmentBytes: 60_000 })
+  for (let group = 0; group < 10; group++) await appendRecords(journal, 50, 1000)
+  await rm((await segmentPaths(folder.path))[3] ?? '')
+  const [path = ''] = await segmentPaths(folder.path)
+  const bytes = await readFile(path)
+  let at = 64
+  for (let ordinal = 0; ordinal < 20; ordinal++) at += 20 + bytes.readUInt32LE(at + 8)
+  await writeFile(path, bytes.fill(0xaa, at + 100, at + 110))
+  let random = 7
+  let injected = 0
+  const failing = <Result>(call: () => Promise<Result>): Promise<Result> => {
+    random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0
+    if (random >>> 30 !== 0) return call()
+    injected++
+    return Promise.reject(systemError('EMFILE'))
+  }
+  const files: FilePort = {
+    ...nodeFiles,
+    open: (path, mode) => failing(() => nodeFiles.open(path, mode)),
+    read: (fd, buffer, offset, length, position) => failing(() => nodeFiles.read(fd, buffer, offset, length, position)),
+    list: path => failing(() => nodeFiles.list(path))
+  }
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 500, log: silent, files })
+  const records: Record<string, unknown>[] = []
+  const gaps = []
+  for (let position = 0; position < 500;) {
+    try {
+      const batch = await reader.read({ maxRecords: 30, maxBytes: 1e6 })
+      checkBatch(batch, position)
+      records.push(...batch.records.map(plain))
+      gaps.push(...batch.gaps)
+      position = batch.to
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'EMFILE' })
+    }
+  }
+  expect(injected).toBeGreaterThan(5)
+  expect(ordinalsOf(gaps, 'damaged')).toEqual([20, ...Array.from({ length: 50 }, (_, index) => 150 + index)])
+  const expected = Array.from({ length: 500 }, (_, ordinal) => ordinal).filter(
+    ordinal => ordinal !== 20 && (ordinal < 150 || ordinal >= 200)
+  )
+  expect(records).toEqual(expected.map(ordinal => plain(recordOf(ordinal, 1000))))
+})
+
+test('a block that the disk cannot read costs the records in it', async () => {
+  await using folder = await makeFolder()
+  const badBlock = {
+    ...nodeFiles,
+    read: async (fd: number, buffer: Uint8Array, offset: number, length: number, position: number) => {
+      if (position < 12_288 && position + length > 8192) throw systemError('EIO')
+      return await nodeFiles.read(fd, buffer, offset, length, position)
+    }
+  }
+  {
+    await using journal = await openJournal(folder.path)
+    await appendRecords(journal, 30, 1000)
+  }
+  const bytes = await readFile((await segmentPaths(folder.path))[0] ?? '')
+  const hit: number[] = []
+  for (let at = 64, ordinal = 0; at < bytes.length; ordinal++) {
+    const end = at + 20 + bytes.readUInt32LE(at + 8)
+    if (at < 12_288 && end > 8192) hit.push(ordinal)
+    at = end
+  }
+  await using journal = await openJournal(folder.path, { files: badBlock })
+  expect(journal.head).toBe(30)
+  await using reader = await JournalReader.open({ folder: folder.path, from: 0, durable: 30, log: silent, files: badBlock })
+  const batch = await reader.read({ maxRecords: 100, maxBytes: 1e6 })
+  checkBatch(batch, 0)
+  expect(batch.to).toBe(30)
+  expect(batch.gaps).toEqual([{ from: hit[0], to: (hit.at(-1) ?? 0) + 1, kind: 'damaged' }])
 })
 
 test('a batch holds about maxBytes, and one record at least', async () => {
