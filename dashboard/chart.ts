@@ -82,7 +82,12 @@ export class Chart {
         y: { range: (_plot, low, high) => spread(low, high) }
       },
       axes: [
-        { ...axis, space: 64, size: 32, values: (_plot, ticks, _axis, _space, step) => ticks.map(tick => formatTick(tick, step)) },
+        {
+          ...axis,
+          space: (_plot, _axis, _low, _high, width) => (width < 420 ? 56 : 84),
+          size: 32,
+          values: (_plot, ticks, _axis, _space, step) => ticks.map(tick => formatTick(tick, step))
+        },
         { ...axis, size: 62, values: (_plot, ticks) => ticks.map(formatValue) }
       ],
       series: [
