@@ -2,6 +2,7 @@ import type { SeriesKey } from './api.ts'
 import { loadLatest, loadPoints, numbersOf } from './api.ts'
 import type { Chart } from './chart.ts'
 import { setText } from './device-cards.ts'
+import { compareFields } from './field-order.ts'
 import { formatAge, formatValue } from './format.ts'
 import { PointSeries } from './point-series.ts'
 import type { Item } from './readings.ts'
@@ -73,11 +74,12 @@ export class ChartPanel {
     this.#elements.panel.hidden = false
     this.#elements.field.replaceChildren()
     setText(this.#elements.title, device)
+    this.#elements.title.title = device
     const items = await loadLatest(device).catch(() => [])
     if (device !== this.#device) return
     for (const item of items) this.#learn(item)
-    const keys = [...this.#options]
-    const wanted = keys.find(([, series]) => series.field === before) ?? keys.find(([, series]) => series.field !== 'seq') ?? keys[0]
+    const keys = [...this.#options].toSorted(([, a], [, b]) => compareFields(a.field, b.field))
+    const wanted = keys.find(([, series]) => series.field === before) ?? keys[0]
     if (wanted !== undefined) this.#choose(wanted[0])
   }
 

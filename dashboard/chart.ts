@@ -82,7 +82,12 @@ export class Chart {
         y: { range: (_plot, low, high) => spread(low, high) }
       },
       axes: [
-        { ...axis, space: 70 },
+        {
+          ...axis,
+          space: (_plot, _axis, _low, _high, width) => (width < 420 ? 56 : 84),
+          size: 32,
+          values: (_plot, ticks, _axis, _space, step) => ticks.map(tick => formatTick(tick, step))
+        },
         { ...axis, size: 62, values: (_plot, ticks) => ticks.map(formatValue) }
       ],
       series: [
@@ -97,6 +102,18 @@ export class Chart {
       ]
     }
   }
+}
+
+function formatTick(seconds: number, step: number): string {
+  const time = new Date(seconds * 1000)
+  const clock = `${two(time.getHours())}:${two(time.getMinutes())}`
+  if (step < 60) return `${clock}:${two(time.getSeconds())}`
+  const day = `${two(time.getMonth() + 1)}-${two(time.getDate())}`
+  return step < 86_400 ? (clock === '00:00' ? day : clock) : day
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, '0')
 }
 
 function spread(low: number | null, high: number | null): [number, number] {

@@ -1,3 +1,4 @@
+import { compareFields } from './field-order.ts'
 import { formatAge, formatValue } from './format.ts'
 import type { DeviceEntry, FieldValue, Item } from './readings.ts'
 import { deviceLimit } from './api.ts'
@@ -23,6 +24,7 @@ interface Known {
   /** The field that the small line shows, and its newest values. */
   sparkField: string | undefined
   readonly spark: number[]
+  sparkMs: number
   changed: boolean
   fresh: boolean
   card: Card | undefined
@@ -97,10 +99,15 @@ export class DeviceCards {
         field.value = value
         field.timeMs = timeMs
       }
-      if (typeof value !== 'number' || !live || name === 'seq') continue
-      known.sparkField ??= name
-      if (known.sparkField === name && known.spark.push(value) > sparkPoints) known.spark.shift()
     }
+    known.sparkField ??= fields
+      .filter(([, value]) => typeof value === 'number')
+      .map(([name]) => name)
+      .toSorted(compareFields)[0]
+    const value = fields.find(([name]) => name === known.sparkField)?.[1]
+    if (typeof value !== 'number' || timeMs <= known.sparkMs) return
+    known.sparkMs = timeMs
+    if (known.spark.push(value) > sparkPoints) known.spark.shift()
   }
 
   /** Devices without any value yet, among those with a card. */
@@ -146,6 +153,7 @@ export class DeviceCards {
       fields: new Map(),
       sparkField: undefined,
       spark: [],
+      sparkMs: 0,
       changed: true,
       fresh: false,
       card: undefined
@@ -191,6 +199,7 @@ export class DeviceCards {
     online.setAttribute('role', 'img')
     const name = span('name')
     name.textContent = device
+    name.title = device
     const age = span('age')
     head.append(online, name, age)
     const fields = span('fields')
@@ -212,7 +221,7 @@ export class DeviceCards {
       card.online.setAttribute('aria-label', label)
       card.online.title = label
     }
-    const names = [...known.fields.keys()].filter(name => name !== 'seq')
+    const names = [...known.fields.keys()].filter(name => name !== 'seq').toSorted(compareFields)
     const shown = names.length > fieldsShown ? names.slice(0, fieldsShown - 1) : names
     const cells = shown.flatMap(name => {
       const field = known.fields.get(name)

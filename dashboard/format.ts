@@ -16,7 +16,7 @@ export function formatRate(value: number): string {
 /** A value of a field, as short as it can be said without lying about it. */
 export function formatValue(value: FieldValue): string {
   if (typeof value === 'boolean') return value ? 'yes' : 'no'
-  if (typeof value === 'string') return value === '' ? '(empty)' : value.slice(0, 200)
+  if (typeof value === 'string') return value === '' ? '(empty)' : value
   const size = Math.abs(value)
   if (size !== 0 && (size >= 1e12 || size < 1e-4)) return value.toExponential(3)
   return new Intl.NumberFormat('en-US', { maximumFractionDigits: size >= 1000 ? 1 : size >= 10 ? 2 : 4 }).format(value)

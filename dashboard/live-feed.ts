@@ -9,18 +9,21 @@ export interface FeedListener {
   state(connected: boolean): void
 }
 
-/** Above this many messages a second the page follows the charted device alone. */
+/** Above this many messages a second the page follows the charted device alone … */
 const floodPerSecond = 1500
+/** … and looks again after so many seconds whether it can follow everything. */
+const floodSeconds = 30
 
 /**
  * The live stream. It reconnects by itself and resumes behind the last message that it saw. Where more comes than a page
- * can draw it follows one device only, and `flooded` says so; that is tried anew with each device.
+ * can draw it follows one device only for a while, and `flooded` says so.
  */
 export class LiveFeed {
   readonly #listener: FeedListener
   #source: EventSource | undefined
   #device = ''
   #flooded = false
+  #floodedSeconds = 0
   #counted = 0
   #retry: number | undefined
 
@@ -66,8 +69,9 @@ export class LiveFeed {
   #watch(): void {
     const counted = this.#counted
     this.#counted = 0
-    if (this.#flooded || counted < floodPerSecond) return
-    this.#flooded = true
+    if (this.#flooded ? ++this.#floodedSeconds < floodSeconds : counted < floodPerSecond) return
+    this.#flooded = !this.#flooded
+    this.#floodedSeconds = 0
     this.#open()
   }
 }

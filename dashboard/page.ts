@@ -19,6 +19,8 @@ declare global {
   }
 }
 
+/** So long after loading the page a missing answer is no loss yet. */
+const startingMs = 5000
 const drawEveryMs = 200
 const statusEveryMs = 2000
 const devicesEveryMs = 10_000
@@ -65,7 +67,9 @@ const feed = new LiveFeed({
 })
 let streaming = false
 let lost = false
+/** The newest answer of /readyz, and whether the newest question got one. */
 let readiness: Readiness | undefined
+let answering = false
 let ledger: (LedgerNumbers & { readonly atMs: number }) | undefined
 let ledgerRate = 0
 let moreDevices = false
@@ -84,7 +88,7 @@ function choose(device: string): void {
 async function reload(): Promise<void> {
   try {
     await refreshDevices()
-    for (const item of await loadRecent()) cards.take(item, false)
+    for (const item of (await loadRecent()).toReversed()) cards.take(item, false)
     loaded = true
     await panel.reload()
   } catch {
@@ -106,8 +110,9 @@ async function fillQuietCards(): Promise<void> {
 async function refreshStatus(): Promise<void> {
   try {
     readiness = await loadReadiness()
+    answering = true
   } catch {
-    readiness = undefined
+    answering = false
   }
   try {
     const numbers = await loadLedger()
@@ -119,23 +124,26 @@ async function refreshStatus(): Promise<void> {
   }
 }
 
+function stateName(): 'connecting' | 'ready' | 'limited' | 'not-ready' | 'lost' {
+  if (!answering || readiness === undefined) return performance.now() < startingMs ? 'connecting' : 'lost'
+  if (!readiness.ready) return 'not-ready'
+  if (readiness.reasons.length > 0) return 'limited'
+  if (streaming) return 'ready'
+  return lost || performance.now() > startingMs ? 'lost' : 'connecting'
+}
+
 function drawState(): void {
-  const name =
-    readiness === undefined
-      ? 'lost'
-      : !readiness.ready
-        ? 'not-ready'
-        : readiness.reasons.length > 0
-          ? 'limited'
-          : streaming
-            ? 'ready'
-            : 'lost'
-  const text = { ready: 'ready', limited: 'ready, with restrictions', 'not-ready': 'not ready', lost: 'connection lost, trying again' }[
-    name
-  ]
+  const name = stateName()
+  const text = {
+    connecting: 'connecting',
+    ready: 'ready',
+    limited: 'ready, with restrictions',
+    'not-ready': 'not ready',
+    lost: 'connection lost, trying again'
+  }[name]
   if (state.dataset['state'] !== name) state.dataset['state'] = name
   setText(state, text)
-  const list = readiness?.reasons ?? []
+  const list = answering ? (readiness?.reasons ?? []) : []
   reasons.hidden = list.length === 0
   while (reasons.childElementCount > list.length) reasons.lastElementChild?.remove()
   while (reasons.childElementCount < list.length) reasons.append(document.createElement('li'))
@@ -202,7 +210,7 @@ function draw(): void {
   drawEmpty()
   cards.draw(Date.now(), chartElement)
   panel.draw(Date.now())
-  if (panel.device !== '') return
+  if (panel.device !== '' || !loaded) return
   const first = cards.firstNumeric()
   if (first !== undefined) choose(first)
 }

@@ -14,7 +14,8 @@ export class RateMeter {
   rate(nowMs: number): number {
     this.#advance(nowMs)
     const total = this.#buckets.reduce((sum, count) => sum + count, 0)
-    const seconds = Math.min((nowMs - (this.#sinceMs ?? nowMs)) / 1000, this.#windowBuckets / 4)
+    const windowMs = (this.#windowBuckets - 1) * 250 + (nowMs % 250)
+    const seconds = Math.min(nowMs - (this.#sinceMs ?? nowMs), windowMs) / 1000
     return total / Math.max(1, seconds)
   }
 

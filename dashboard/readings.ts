@@ -1,5 +1,8 @@
 /** What the API sends, checked: nothing beyond this file trusts the shape of an answer. */
 
+/** Characters of a text that are kept; a card shows fewer. */
+const textLimit = 200
+
 export type FieldValue = number | boolean | string
 
 /** One reading: some fields of one device at one time. */
@@ -98,7 +101,11 @@ function itemOf(entry: unknown): readonly Item[] {
   const timeMs = timeOf(time)
   if (timeMs === undefined || typeof device !== 'string' || typeof measurement !== 'string') return []
   const known = Object.entries(recordOf(fields)).flatMap(([name, value]): readonly (readonly [string, FieldValue])[] =>
-    typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string' ? [[name, value]] : []
+    typeof value === 'number' || typeof value === 'boolean'
+      ? [[name, value]]
+      : typeof value === 'string'
+        ? [[name, value.slice(0, textLimit)]]
+        : []
   )
   return [{ timeMs, device, measurement, tags: tagsOf(tags), fields: known }]
 }

@@ -20,6 +20,7 @@ import { verifyRun } from './verification.ts'
 const unacknowledgedLimit = 50_000
 const connectsAtOnce = 50
 const firstConnectMs = 10_000
+const interruptedDrainMs = 2000
 const progressEveryMs = 1000
 
 /**
@@ -52,7 +53,8 @@ export async function runSimulation(options: SimulationOptions, clock: Clock = s
   let notSent = 0
   let acknowledged = 0
   let unacknowledged = 0
-  let whenAcknowledged: (() => void) | undefined
+  const settled = new AbortController()
+  let ended = false
   const beganMs = clock.now()
   const report = setInterval(() => progress({ phase: 'publishing', sent, acknowledged, complete: 0, devices }), progressEveryMs)
 
@@ -77,18 +79,16 @@ export async function runSimulation(options: SimulationOptions, clock: Clock = s
         unacknowledged--
         tallies[device]?.acknowledged.add(seq)
         acks.recordValue(Math.max(1, Math.round((clock.now() - dueMs) * 1000)))
-        if (unacknowledged === 0) whenAcknowledged?.()
+        if (ended && unacknowledged === 0) settled.abort()
       }
     })
   }
   const { started, late } = await runSchedule({ rate, total, clock, signal, start }).finally(() => clearInterval(report))
   const interrupted = started < total && Number.isFinite(total)
-  if (unacknowledged > 0) {
-    const waiting = new Promise<void>(resolve => {
-      whenAcknowledged = resolve
-    })
-    await Promise.race([waiting, clock.wait(drainTimeoutMs, signal)])
-  }
+  ended = true
+  // who interrupts a run does not want to wait, but what is on its way may still arrive
+  if (unacknowledged > 0 && signal.aborted) await clock.wait(Math.min(drainTimeoutMs, interruptedDrainMs), settled.signal)
+  else if (unacknowledged > 0) await clock.wait(drainTimeoutMs, AbortSignal.any([settled.signal, signal]))
   const tookMs = clock.now() - beganMs
   const { reconnects } = connections
   await connections[Symbol.asyncDispose]()
@@ -103,7 +103,7 @@ export async function runSimulation(options: SimulationOptions, clock: Clock = s
       endMs: timeOf(table, 0, Math.ceil(total / devices)) + 1,
       signal,
       patienceMs,
-      progress: complete => progress({ phase: 'verifying', sent, acknowledged, complete, devices })
+      progress: atMostEvery(progressEveryMs, complete => progress({ phase: 'verifying', sent, acknowledged, complete, devices }))
     })
   }
   return {
@@ -131,6 +131,16 @@ export async function runSimulation(options: SimulationOptions, clock: Clock = s
 
 function newTally(readings: number): DeviceTally {
   return { sent: new Bits(readings), acknowledged: new Bits(readings) }
+}
+
+/** The same function, but calls that follow one too soon are left out. */
+function atMostEvery(ms: number, call: (value: number) => void): (value: number) => void {
+  let lastMs = Number.NEGATIVE_INFINITY
+  return value => {
+    if (performance.now() - lastMs < ms) return
+    lastMs = performance.now()
+    call(value)
+  }
 }
 
 /** The connections of a fleet, one for each device. */

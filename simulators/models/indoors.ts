@@ -1,4 +1,4 @@
-import { cellAt, seedOf, uniformAt, walk } from '../random.ts'
+import { cellAt, seedOf, smoothNoise, uniformAt, walk } from '../random.ts'
 import { activity, bump, busyCell, daylight, hourOf } from './curves.ts'
 import type { DeviceModel } from './model.ts'
 import { clamp, round } from './model.ts'
@@ -10,10 +10,11 @@ export const climate: DeviceModel = {
   build(seed) {
     const base = 19.5 + 2.5 * uniformAt(seedOf(seed, 'base'))
     const drift = walk(seedOf(seed, 'temperature'), 180)
+    const jitter = smoothNoise(seedOf(seed, 'jitter'), 1.5)
     const damp = walk(seedOf(seed, 'humidity'), 120)
     const charge = 60 + 40 * uniformAt(seedOf(seed, 'battery'))
     return minute => ({
-      temperature: round(base + 1.4 * bump(minute, 16, 6) + 1.1 * drift(minute), 2),
+      temperature: round(base + 1.4 * bump(minute, 16, 6) + 1.1 * drift(minute) + 0.05 * jitter(minute), 2),
       humidity: round(clamp(48 + 8 * damp(minute) + 6 * bump(minute, 7.5, 1), 20, 95), 1),
       battery: round(charge - ((minute / 5000) % 50), 0)
     })

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { systemClock } from '../../simulators/schedule.ts'
+import type { Clock } from '../../simulators/schedule.ts'
 import { reportOk, runSimulation, SimulationFault } from '../../simulators/simulations.ts'
 import type { SimulationOptions, SimulationReport } from '../../simulators/simulations.ts'
 import { MqttSink } from '../harness/mqtt-sink.ts'
@@ -183,6 +185,28 @@ describe('lost connections', () => {
 })
 
 describe('other ends', () => {
+  it('no wait goes on when the run is over, so the command ends at once', async () => {
+    let pending = 0
+    const clock: Clock = {
+      now: () => systemClock.now(),
+      wait: async (ms, signal) => {
+        pending++
+        await systemClock.wait(ms, signal)
+        pending--
+      }
+    }
+    await using sink = await MqttSink.open()
+    const report = await runSimulation({ devices: 3, rate: 300, durationMs: 100, url: sink.url }, clock)
+    expect({ pending, acknowledged: report.acknowledged }).toEqual({ pending: 0, acknowledged: 30 })
+    expect(report.tookMs).toBeLessThan(5_000)
+  })
+
+  it('progress names its phases in order', async () => {
+    const phases: string[] = []
+    await runAgainst(rows => rows, { progress: ({ phase }) => phases.push(phase) })
+    expect(phases).toEqual(['connecting', 'verifying'])
+  })
+
   it('an abort stops publishing, skips verification and is not ok', async () => {
     const stop = new AbortController()
     await using sink = await MqttSink.open({
