@@ -12,7 +12,8 @@ type Listener = (packet: EmittedPacket, done: () => void) => void
  * anyone wants a topic, and is exact because aedes itself delivers by it.
  *
  * Synchronous in all it does, so that closing an aedes client is complete when the call returns. aedes' own messages
- * under `$SYS/` are not delivered: they are numbered out of turn, and aedes drops for a subscriber what comes out of order.
+ * under `$SYS/` are not delivered, so filters below `$` are not kept: those messages are numbered out of turn, and aedes
+ * drops for a subscriber what comes out of order.
  */
 export class Emitter {
   readonly #listeners = new SubscriptionTrie<Listener>()
@@ -33,7 +34,7 @@ export class Emitter {
   }
 
   on(filter: string, listener: Listener, done?: () => void): this {
-    this.#listeners.add(filter, listener)
+    if (!filter.startsWith('$')) this.#listeners.add(filter, listener)
     done?.()
     return this
   }

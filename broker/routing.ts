@@ -226,6 +226,8 @@ export class Router {
   /** The packet as this client gets it, or null when it does not get it now. aedes hands over a copy. */
   #forward(client: RoutedClient, packet: AedesPublishPacket): AedesPublishPacket | null {
     const { conn: link } = client
+    // With an id it comes from the client's queue: a refusal here would delete it there.
+    if (packet.messageId !== undefined) return packet
     if (!link.live && !client.clean && packet.qos > 0 && !packet.retain) return null
     if (link.owner.outboundBytes > this.#maxOutboundBytes) {
       setImmediate(() => link.owner.onTooSlow())

@@ -90,7 +90,6 @@ export class FakeJournal implements JournalWriter {
 }
 
 function decode(ordinal: number, record: AppendRecord): KeptRecord {
-  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8')
   const { qos, retain, dup, will, packetId, received } = record
   const user = record.user === undefined ? undefined : text(record.user)
   return {
@@ -106,4 +105,8 @@ function decode(ordinal: number, record: AppendRecord): KeptRecord {
     packetId,
     received
   }
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('utf8')
 }
