@@ -6,7 +6,44 @@ import { Counter, Gauge, Registry } from 'prom-client'
  */
 export const metricTable = {
   tidegate_journal_appended_records_total: { type: 'counter', process: 'edge', help: 'Records appended to the journal since the start.' },
-  tidegate_journal_head_position: { type: 'gauge', process: 'edge', help: 'Ordinal that the next record gets.' }
+  tidegate_journal_head_position: { type: 'gauge', process: 'edge', help: 'Ordinal that the next record gets.' },
+
+  // MQTT
+  tidegate_mqtt_connections: { type: 'gauge', process: 'edge', help: 'MQTT clients that are connected.' },
+  tidegate_mqtt_sockets: { type: 'gauge', process: 'edge', help: 'Open MQTT sockets, with those that have not said who they are.' },
+  tidegate_mqtt_sockets_paused: { type: 'gauge', process: 'edge', help: 'MQTT sockets that are not read because their publishes wait.' },
+  tidegate_mqtt_held_bytes: { type: 'gauge', process: 'edge', help: 'Bytes read on behind waiting publishes.' },
+  tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
+  tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
+  tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },
+  tidegate_mqtt_sessions: { type: 'gauge', process: 'edge', help: 'Persistent sessions, connected or not.' },
+  tidegate_mqtt_route_queue: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Messages that wait for the disk or their turn to reach subscribers.'
+  },
+  tidegate_mqtt_connects_total: { type: 'counter', process: 'edge', help: 'Connections accepted with CONNACK 0.' },
+  tidegate_mqtt_connects_refused_total: { type: 'counter', process: 'edge', help: 'Connections refused, by reason.', labels: ['reason'] },
+  tidegate_mqtt_violations_total: { type: 'counter', process: 'edge', help: 'Connections closed for what their client did.' },
+  tidegate_mqtt_publishes_total: { type: 'counter', process: 'edge', help: 'Publishes taken, by QoS.', labels: ['qos'] },
+  tidegate_mqtt_acknowledgements_total: { type: 'counter', process: 'edge', help: 'Acknowledgements written after the group commit.' },
+  tidegate_mqtt_publishes_shed_total: { type: 'counter', process: 'edge', help: 'QoS 0 publishes dropped because the journal took none.' },
+  tidegate_mqtt_publishes_resent_total: { type: 'counter', process: 'edge', help: 'QoS 2 publishes recognised as sent again.' },
+  tidegate_mqtt_publishes_refused_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Publishes against the rules; each closed its connection.'
+  },
+  tidegate_mqtt_wills_total: { type: 'counter', process: 'edge', help: 'Wills published.' },
+  tidegate_mqtt_received_bytes_total: { type: 'counter', process: 'edge', help: 'Bytes read from MQTT sockets.' },
+  tidegate_mqtt_sent_bytes_total: { type: 'counter', process: 'edge', help: 'Bytes written to MQTT sockets.' },
+  tidegate_mqtt_routed_total: { type: 'counter', process: 'edge', help: 'Messages handed to subscribers.' },
+  tidegate_mqtt_dropped_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Messages not kept for subscribers, and wills not published, because a bound was reached, by kind.',
+    labels: ['kind']
+  }
 } as const satisfies Record<
   string,
   { type: 'counter' | 'gauge'; process: 'edge' | 'service' | 'both'; help: string; labels?: readonly string[] }

@@ -5,7 +5,7 @@ export interface EmittedPacket {
   readonly topic: string
 }
 
-type Listener = (packet: EmittedPacket, done: () => void) => void
+export type Listener = (packet: EmittedPacket, done: () => void) => void
 
 /**
  * aedes' emitter (the interface of mqemitter): who is subscribed at this moment. It is also the index that says whether
@@ -17,6 +17,7 @@ type Listener = (packet: EmittedPacket, done: () => void) => void
  */
 export class Emitter {
   readonly #listeners = new SubscriptionTrie<Listener>()
+  readonly #reliable = new WeakSet<Listener>()
   readonly #onEmitted: () => void
 
   /** `onEmitted` is called after a message has been given to every subscriber that it matches. */
@@ -45,6 +46,11 @@ export class Emitter {
     return this
   }
 
+  /** Marks a subscription of QoS 1 or 2: of a client's overlapping ones aedes delivers by the one that is called first. */
+  prefer(listener: Listener): void {
+    this.#reliable.add(listener)
+  }
+
   emit(packet: EmittedPacket, done?: (error?: Error | null) => void): this {
     if (packet.topic.startsWith('$')) {
       done?.()
@@ -56,7 +62,8 @@ export class Emitter {
       remaining -= 1
       if (remaining === 0) done?.()
     }
-    for (const listener of listeners) listener(packet, finish)
+    for (const listener of listeners) if (this.#reliable.has(listener)) listener(packet, finish)
+    for (const listener of listeners) if (!this.#reliable.has(listener)) listener(packet, finish)
     finish()
     this.#onEmitted()
     return this

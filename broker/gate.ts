@@ -301,6 +301,8 @@ export class Gate {
     if (wanted) {
       const { qos, retain } = record
       router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
+      // A journal that does not wait for the disk has told of it already.
+      if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
     return ordinal
   }

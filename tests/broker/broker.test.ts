@@ -2,7 +2,9 @@ import { createServer } from 'node:net'
 import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { Broker } from '../../broker/broker.ts'
+import { bindBrokerMetrics } from '../../broker/metrics.ts'
 import { TidegateError } from '../../errors.ts'
+import { Metrics, metricTable } from '../../metrics.ts'
 import { FakeJournal } from './fake-journal.ts'
 import { RawClient, connect, limits, pingreq, publish, serveBroker, subscribe, until } from './raw-client.ts'
 
@@ -208,4 +210,29 @@ test('a refusal is one log line with the reason, and a flood of them is not a fl
     reason: 'anonymous access is off'
   })
   expect(served.broker.stats.refusedByReason.get('anonymous access is off')).toBe(80)
+})
+
+test('every metric of the MQTT side shows what happened', async () => {
+  await using served = await serveBroker()
+  const metrics = new Metrics()
+  bindBrokerMetrics(metrics, served.broker)
+  using client = await RawClient.connect(served.port, 'c')
+  client.send(publish('t', '0'), publish('t', '1', { qos: 1, id: 1 }), publish('t', '2', { qos: 1, id: 2, retain: true }))
+  await client.received(3)
+  using refused = await RawClient.open(served.port)
+  refused.send(pingreq)
+  await refused.untilClosed()
+  const shown = await metrics.render()
+  const values = shown.split('\n').filter(line => line !== '' && !line.startsWith('#'))
+  expect(values).toEqual(
+    expect.arrayContaining([
+      'tidegate_mqtt_connections 1',
+      'tidegate_mqtt_publishes_total{qos="0"} 1',
+      'tidegate_mqtt_publishes_total{qos="1"} 2',
+      'tidegate_mqtt_acknowledgements_total 2',
+      'tidegate_mqtt_connects_refused_total{reason="first packet is not CONNECT"} 1'
+    ])
+  )
+  const names = Object.keys(metricTable).filter(name => name.startsWith('tidegate_mqtt_'))
+  expect(names.filter(name => !shown.includes(`# TYPE ${name} `))).toEqual([])
 })

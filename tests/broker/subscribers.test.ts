@@ -65,6 +65,36 @@ describe('subscribers', () => {
     expect(listener.messages).toEqual(['a/b:0:1', 'a/b:1:2', 'a/c:0:3'])
   })
 
+  test('of overlapping filters get a message at the highest QoS granted, also after coming back', async () => {
+    await using served = await serveBroker()
+    using source = await RawClient.connect(served.port, 'source')
+    using first = await RawClient.connect(served.port, 'both', { clean: false })
+    first.send(subscribe(1, ['a/#', 0], ['a/b', 1], ['a/+', 0]))
+    await first.received(2)
+    source.send(publish('a/b', 'x', { qos: 2, id: 1 }))
+    expect((await first.received(3)).at(-1)).toBe('publish:1:a/b:x')
+    first.send(puback(first.raw[2]?.readUInt16BE(7) ?? 0), Buffer.from([0xc0, 0]))
+    await first.received(4)
+    first.socket.destroy()
+    await until(() => served.broker.stats.connections === 1, 'it is gone')
+    using back = await RawClient.connect(served.port, 'both', { clean: false })
+    source.send(publish('a/b', 'y', { qos: 1, id: 2 }))
+    expect(await back.received(2)).toEqual(['connack:1,0', 'publish:1:a/b:y'])
+  })
+
+  test('get everything from a journal that does not wait for the disk', async () => {
+    await using served = await serveBroker({ journal: new FakeJournal({ immediate: true }) })
+    using listener = await RawClient.connect(served.port, 'listener')
+    listener.send(subscribe(1, ['t', 1]))
+    await listener.received(2)
+    using source = await RawClient.connect(served.port, 'source')
+    source.send(publish('t', '1', { qos: 1, id: 1 }), publish('t', '2', { qos: 2, id: 2 }), publish('t', '3'))
+    expect(await source.received(3)).toEqual(['connack:0,0', 'puback:1', 'pubrec:2'])
+    expect((await listener.received(5)).slice(2)).toEqual(['publish:1:t:1', 'publish:1:t:2', 'publish:0:t:3'])
+    expect(await served.broker.accept({ clientId: 'http', topic: 't', payload: Buffer.from('4') })).toBe(3)
+    expect((await listener.received(6)).at(-1)).toBe('publish:1:t:4')
+  })
+
   test('what nobody wants never reaches the routing side', async () => {
     await using served = await serveBroker()
     await using listener = await subscriber(served.port)
