@@ -503,7 +503,8 @@ export class Connection implements Watched, LinkOwner {
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#route?.close()
     this.#routeOutputDone?.()
-    if (this.#will !== undefined && wasOpen) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
+    if (this.#will !== undefined && this.#connackSent)
+      this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
     this.#gate.endSocket(this.#socket)
   }
 }
