@@ -9,6 +9,7 @@ import { ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
 import { Link } from './link.ts'
 import type { LinkOwner } from './link.ts'
+import { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './publish-packet.ts'
 import type { RouteHandle } from './routing.ts'
 import type { Session } from './sessions.ts'
@@ -45,7 +46,7 @@ export class Connection implements Watched, LinkOwner {
   readonly #gate: Gate
   readonly #socket: Socket
   readonly #parser = new FrameParser()
-  readonly #staged: number[] = []
+  readonly #out: Outbound
   #state: 'connect' | 'opening' | 'open' | 'closed' = 'connect'
   #blocked: BlockReason | undefined
   #paused = false
@@ -58,12 +59,11 @@ export class Connection implements Watched, LinkOwner {
   #link: Link | undefined
   #route: RouteHandle | undefined
   #routeOutputDone: (() => void) | undefined
-  /** PINGRESP and acknowledgements of the present turn. */
-  readonly #replies: Buffer[] = []
 
   constructor(gate: Gate, socket: Socket, address: string) {
     this.#gate = gate
     this.#socket = socket
+    this.#out = new Outbound(socket, gate.statistics)
     this.address = address
     this.lastTick = gate.tick
   }
@@ -81,7 +81,7 @@ export class Connection implements Watched, LinkOwner {
   }
 
   get outboundBytes(): number {
-    return this.#socket.writableLength + (this.#link?.writableLength ?? 0)
+    return this.#out.waitingBytes + (this.#link?.writableLength ?? 0)
   }
 
   /** Begins to read. */
@@ -120,7 +120,7 @@ export class Connection implements Watched, LinkOwner {
   refuse(reason: string, returnCode?: number): void {
     if (this.#state === 'closed') return
     this.#gate.countRefusal(this.address, this.clientId, reason)
-    if (returnCode !== undefined) this.#send(Buffer.from([0x20, 2, 0, returnCode]))
+    if (returnCode !== undefined) this.#out.send(Buffer.from([0x20, 2, 0, returnCode]))
     this.#close()
   }
 
@@ -165,10 +165,10 @@ export class Connection implements Watched, LinkOwner {
     if (!this.#connackSent) {
       // aedes' CONNACK comes first; the session is the gate's to tell.
       this.#connackSent = true
-      this.#send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
+      this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
       rest = bytes.subarray(4)
     }
-    if (rest.length === 0 || this.#send(rest)) done()
+    if (rest.length === 0 || this.#out.send(rest)) done()
     else this.#routeOutputDone = done
   }
 
@@ -188,25 +188,13 @@ export class Connection implements Watched, LinkOwner {
   stageAcknowledgement(packet: number): boolean {
     this.unacknowledged -= 1
     if (this.#state === 'closed') return false
-    return this.#staged.push(packet) === 1
+    return this.#out.stage(packet)
   }
 
   /** Writes the staged acknowledgements in one write. */
   writeAcknowledgements(): void {
-    const staged = this.#staged
-    const bytes = Buffer.allocUnsafe(staged.length * 4)
-    let at = 0
-    for (const packet of staged) {
-      bytes[at] = packet >> 16
-      bytes[at + 1] = 2
-      bytes[at + 2] = (packet >> 8) & 0xff
-      bytes[at + 3] = packet & 0xff
-      at += 4
-    }
-    this.#gate.statistics.acknowledged += staged.length
-    staged.length = 0
     if (this.#state === 'closed') return
-    this.#send(bytes)
+    this.#out.writeStaged()
     if (this.#blocked === 'inFlight' && this.unacknowledged <= this.#gate.limits.inFlight / 2) this.#gate.resumeSoon(this)
   }
 
@@ -257,7 +245,7 @@ export class Connection implements Watched, LinkOwner {
     }
     if (this.#isClosed()) return
     if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
-    this.#flushReplies()
+    this.#out.flush()
     this.#accountHeld()
     if (this.#inputEnded && this.#blocked === undefined) this.finish('client closed the socket')
     this.#gate.releaseOverdue()
@@ -273,7 +261,7 @@ export class Connection implements Watched, LinkOwner {
       return this.#handleConnect()
     }
     if (this.#state === 'opening') return this.#block('connack')
-    if (this.#socket.writableLength > unreadReplyBytes && this.#socket.writableNeedDrain) return this.#block('replies')
+    if (this.#out.isStuck(unreadReplyBytes)) return this.#block('replies')
     switch (header >> 4) {
       case 3:
         return this.#handlePublish(header)
@@ -386,7 +374,7 @@ export class Connection implements Watched, LinkOwner {
       this.violate('PINGREQ has a body')
       return false
     }
-    if (!this.#parser.scanned) this.#replies.push(pingResponse)
+    if (!this.#parser.scanned) this.#out.reply(pingResponse)
     return true
   }
 
@@ -442,7 +430,7 @@ export class Connection implements Watched, LinkOwner {
   #reply(type: number, packetId: number, ordinal: number): void {
     const { acknowledgements, lastOrdinal } = this.#gate
     if (this.unacknowledged === 0 && ordinal < acknowledgements.durable) {
-      this.#replies.push(Buffer.from([type, 2, packetId >> 8, packetId & 0xff]))
+      this.#out.reply(Buffer.from([type, 2, packetId >> 8, packetId & 0xff]))
     } else acknowledgements.push(this, type, packetId, lastOrdinal)
   }
 
@@ -455,16 +443,8 @@ export class Connection implements Watched, LinkOwner {
   #answerPings(): void {
     if (this.#state !== 'open') return
     const pings = this.#parser.countPings(this.#gate.maxPacketBytes)
-    for (let count = 0; count < pings; count++) this.#replies.push(pingResponse)
-    this.#flushReplies()
-  }
-
-  #flushReplies(): void {
-    const replies = this.#replies
-    if (replies.length === 0) return
-    const [first] = replies
-    this.#send(replies.length === 1 && first !== undefined ? first : Buffer.concat(replies))
-    replies.length = 0
+    for (let count = 0; count < pings; count++) this.#out.reply(pingResponse)
+    this.#out.flush()
   }
 
   /** Counts what is held behind a block; pauses above the bounds, and reads again when nothing blocks any more. */
@@ -482,24 +462,17 @@ export class Connection implements Watched, LinkOwner {
     else this.#socket.resume()
   }
 
-  /** False when the socket asks to wait for 'drain'. */
-  #send(bytes: Buffer): boolean {
-    this.#gate.statistics.bytesSent += bytes.length
-    return this.#socket.write(bytes)
-  }
-
   /** A call, so that the compiler does not take the state for what it was before a packet was handled. */
   #isClosed(): boolean {
     return this.#state === 'closed'
   }
 
   #close(): void {
-    if (this.#connackSent || this.#state === 'connect') this.#flushReplies()
+    if (this.#connackSent || this.#state === 'connect') this.#out.flush()
     const wasOpen = this.#state === 'open'
     this.#state = 'closed'
     this.#accountHeld()
     this.#parser.clear()
-    this.#staged.length = 0
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#route?.close()
     this.#routeOutputDone?.()
