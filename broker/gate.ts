@@ -39,6 +39,8 @@ export interface GateOptions {
 }
 
 const resumedPerTurn = 64
+/** Publishes from elsewhere than MQTT that wait for the disk at most. */
+const maxForeignPublishes = 10_000
 /** Time that a client has to close its side after ours, in milliseconds. */
 const lingerMs = 1000
 
@@ -211,6 +213,11 @@ export class Gate {
   /** Appends a publish that comes from elsewhere than a PUBLISH packet. */
   appendPublish(publish: Publish): number {
     return this.#appendRecord(Object.assign(this.#record, publish, { dup: false, packetId: 0 }))
+  }
+
+  /** False when as many publishes from elsewhere wait for the disk as may. */
+  get takesForeign(): boolean {
+    return this.#durableWaiters.length < maxForeignPublishes
   }
 
   /** Resolves when the record is durable. */

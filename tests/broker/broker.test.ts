@@ -118,6 +118,20 @@ describe('accept', () => {
     expect([failure.code, failure.outcome]).toEqual([code, 'retry'])
   })
 
+  test('ten thousand wait for the disk at most; the next is told to come again', async () => {
+    const journal = new FakeJournal({ auto: false })
+    await using served = await serveBroker({ journal })
+    const accepted = Array.from({ length: 10_000 }, (_, index) =>
+      served.broker.accept({ clientId: 'http', topic: 't', payload: Buffer.from(`${index}`) })
+    )
+    expect((await failureOf(served.broker.accept({ clientId: 'http', topic: 't', payload: Buffer.from('over') }))).code).toBe(
+      'TG_EDGE_BUSY'
+    )
+    journal.sync()
+    expect(await Promise.all(accepted)).toEqual(Array.from({ length: 10_000 }, (_, index) => index))
+    expect(journal.records.at(-1)?.payload).toBe('9999')
+  })
+
   test('what waits when the broker stops is told that it is not durable', async () => {
     const journal = new FakeJournal({ auto: false })
     await using served = await serveBroker({ journal })

@@ -26,9 +26,10 @@ describe('acknowledgements', () => {
     journal.sync()
     await client.received(7)
     // The kernel may join writes, so they are counted where they are made.
-    const writes = spy.mock.calls.flatMap(([chunk], index) =>
-      Buffer.isBuffer(chunk) && spy.mock.contexts[index]?.localPort === served.port ? [chunk.toString('hex')] : []
-    )
+    const writes = spy.mock.calls.flatMap(([chunk], index) => {
+      const socket: unknown = spy.mock.contexts[index]
+      return Buffer.isBuffer(chunk) && socket instanceof net.Socket && socket.localPort === served.port ? [chunk.toString('hex')] : []
+    })
     expect(writes).toEqual(['40020064500200654002006640020067', '5002006840020069'])
   })
 
