@@ -1,18 +1,17 @@
 import type { Socket } from 'node:net'
 import { acknowledgement } from './acknowledgements.ts'
-import { decodeConnect, encodeConnect, returnCodes } from './connect-packet.ts'
+import { decodeConnect, returnCodes } from './connect-packet.ts'
 import type { ConnectPacket, Will } from './connect-packet.ts'
 import { FrameParser, frameStatus } from './frame-parser.ts'
 import { notTaken } from './gate.ts'
 import type { BlockReason, Gate } from './gate.ts'
 import { ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
-import { Link } from './link.ts'
-import type { LinkOwner } from './link.ts'
 import { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './publish-packet.ts'
-import type { RouteHandle } from './routing.ts'
 import type { Session } from './sessions.ts'
+import { SubscriberSide } from './subscriber-side.ts'
+import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './subscribe-packet.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
@@ -34,7 +33,7 @@ const publish = buildPublishPacket()
  * A packet that cannot be handled yet blocks the connection: it stays at the front of the parser with everything behind
  * it, reading goes on up to the held bytes (PINGREQs there are answered), then the socket is paused until unblocked.
  */
-export class Connection implements Watched, LinkOwner {
+export class Connection implements Watched, SubscriberHost {
   readonly address: string
   clientId: string | undefined
   clientIdBytes: Buffer = Buffer.alloc(0)
@@ -52,13 +51,9 @@ export class Connection implements Watched, LinkOwner {
   #paused = false
   #held = 0
   #inputEnded = false
-  #connackSent = false
-  #sessionPresent = false
   #session: Session | undefined
   #will: Will | undefined
-  #link: Link | undefined
-  #route: RouteHandle | undefined
-  #routeOutputDone: (() => void) | undefined
+  #subscriber: SubscriberSide | undefined
 
   constructor(gate: Gate, socket: Socket, address: string) {
     this.#gate = gate
@@ -78,10 +73,6 @@ export class Connection implements Watched, LinkOwner {
 
   get standsStill(): boolean {
     return this.#paused
-  }
-
-  get outboundBytes(): number {
-    return this.#out.waitingBytes + (this.#link?.writableLength ?? 0)
   }
 
   /** Begins to read. */
@@ -149,39 +140,15 @@ export class Connection implements Watched, LinkOwner {
   }
 
   /** CONNACK 0 has left on the routing side too: packets behind CONNECT are handled from now on. */
-  onRouteOpen(): void {
+  onOpen(): void {
     if (this.#state !== 'opening') return
     this.#state = 'open'
     this.#gate.connected(this)
     this.unblock('connack')
   }
 
-  onRouteOutput(bytes: Buffer, done: () => void): void {
-    if (this.#state === 'closed') {
-      done()
-      return
-    }
-    let rest = bytes
-    if (!this.#connackSent) {
-      // aedes' CONNACK comes first; the session is the gate's to tell.
-      this.#connackSent = true
-      this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
-      rest = bytes.subarray(4)
-    }
-    if (rest.length === 0 || this.#out.send(rest)) done()
-    else this.#routeOutputDone = done
-  }
-
   onRouteReady(): void {
     this.unblock('route')
-  }
-
-  onRouteClosed(error: Error | null): void {
-    this.finish(error === null ? 'routing side closed' : `routing side closed: ${error.message}`)
-  }
-
-  onTooSlow(): void {
-    this.violate('subscriber does not read')
   }
 
   /** Takes an acknowledgement (type << 16 | packet id) for the next write; true when it is the first one. */
@@ -218,9 +185,7 @@ export class Connection implements Watched, LinkOwner {
   }
 
   #onDrain(): void {
-    const done = this.#routeOutputDone
-    this.#routeOutputDone = undefined
-    done?.()
+    this.#subscriber?.onDrain()
     this.unblock('replies')
   }
 
@@ -309,14 +274,13 @@ export class Connection implements Watched, LinkOwner {
     }
     this.#state = 'opening'
     this.#session = opened.session
-    this.#sessionPresent = opened.present && packet.level > 3
     this.#will = packet.will
     this.user = packet.user
     this.#parser.dupAllowed = packet.level === 3
     this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
-    this.#link = new Link(this)
-    this.#route = this.#gate.router.connect(this.#link)
-    this.#link.deliver(encodeConnect(this.clientIdBytes, packet.clean))
+    const sessionPresent = opened.present && packet.level > 3
+    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, sessionPresent })
+    this.#subscriber.connect(this.clientIdBytes, packet.clean)
     return true
   }
 
@@ -393,18 +357,12 @@ export class Connection implements Watched, LinkOwner {
       this.violate(list.fault)
       return false
     }
-    const link = this.#link
+    const subscriber = this.#subscriber
     const filters = this.#session?.filters
-    if (link === undefined || filters === undefined) return false
-    if (link.blocked) return this.#block('route')
-    for (const filter of list.filters) {
-      if (!subscribe) filters.delete(filter)
-      else if (filters.has(filter) || filters.size < this.#gate.limits.subscriptions) {
-        filters.add(filter)
-        link.denied.delete(filter)
-      } else link.denied.add(filter)
-    }
-    if (link.denied.size > this.#gate.limits.subscriptions) {
+    if (subscriber === undefined || filters === undefined) return false
+    if (subscriber.blocked) return this.#block('route')
+    if (!subscribe) for (const filter of list.filters) filters.delete(filter)
+    else if (!subscriber.subscribe(list.filters, filters, this.#gate.limits.subscriptions)) {
       this.violate('too many subscriptions')
       return false
     }
@@ -421,8 +379,8 @@ export class Connection implements Watched, LinkOwner {
 
   /** Gives the current packet to the routing side. */
   #passOn(): boolean {
-    if (this.#link === undefined || this.#link.blocked) return this.#block('route')
-    this.#link.deliver(Buffer.from(this.#parser.buffer.subarray(this.#parser.start, this.#parser.bodyEnd)))
+    if (this.#subscriber === undefined || this.#subscriber.blocked) return this.#block('route')
+    this.#subscriber.passOn(Buffer.from(this.#parser.buffer.subarray(this.#parser.start, this.#parser.bodyEnd)))
     return true
   }
 
@@ -468,16 +426,15 @@ export class Connection implements Watched, LinkOwner {
   }
 
   #close(): void {
-    if (this.#connackSent || this.#state === 'connect') this.#out.flush()
+    const connackSent = this.#subscriber?.connackSent === true
+    if (connackSent || this.#state === 'connect') this.#out.flush()
     const wasOpen = this.#state === 'open'
     this.#state = 'closed'
     this.#accountHeld()
     this.#parser.clear()
     this.#gate.disconnected(this, this.#session, wasOpen)
-    this.#route?.close()
-    this.#routeOutputDone?.()
-    if (this.#will !== undefined && this.#connackSent)
-      this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
+    this.#subscriber?.close()
+    if (this.#will !== undefined && connackSent) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
     this.#gate.endSocket(this.#socket)
   }
 }
