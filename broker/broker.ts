@@ -183,6 +183,7 @@ export class Broker {
     }
     const gate = this.#gate
     if (gate === undefined || this.#closing !== undefined) throw new TidegateError('TG_JOURNAL_CLOSED', 'the edge does not take publishes')
+    if (!gate.takesForeign) throw new TidegateError('TG_EDGE_BUSY', 'too many publishes wait for the disk')
     const ordinal = gate.appendPublish({
       clientId: Buffer.from(publish.clientId),
       user: publish.user === undefined ? undefined : Buffer.from(publish.user),

@@ -1,17 +1,17 @@
 import type { Socket } from 'node:net'
 import { acknowledgement } from './acknowledgements.ts'
-import { decodeConnect, encodeConnect, returnCodes } from './connect-packet.ts'
+import { decodeConnect, returnCodes } from './connect-packet.ts'
 import type { ConnectPacket, Will } from './connect-packet.ts'
 import { FrameParser, frameStatus } from './frame-parser.ts'
 import { notTaken } from './gate.ts'
 import type { BlockReason, Gate } from './gate.ts'
 import { ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
-import { Link } from './link.ts'
-import type { LinkOwner } from './link.ts'
+import { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './publish-packet.ts'
-import type { RouteHandle } from './routing.ts'
 import type { Session } from './sessions.ts'
+import { SubscriberSide } from './subscriber-side.ts'
+import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './subscribe-packet.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
@@ -33,7 +33,7 @@ const publish = buildPublishPacket()
  * A packet that cannot be handled yet blocks the connection: it stays at the front of the parser with everything behind
  * it, reading goes on up to the held bytes (PINGREQs there are answered), then the socket is paused until unblocked.
  */
-export class Connection implements Watched, LinkOwner {
+export class Connection implements Watched, SubscriberHost {
   readonly address: string
   clientId: string | undefined
   clientIdBytes: Buffer = Buffer.alloc(0)
@@ -45,25 +45,20 @@ export class Connection implements Watched, LinkOwner {
   readonly #gate: Gate
   readonly #socket: Socket
   readonly #parser = new FrameParser()
-  readonly #staged: number[] = []
+  readonly #out: Outbound
   #state: 'connect' | 'opening' | 'open' | 'closed' = 'connect'
   #blocked: BlockReason | undefined
   #paused = false
   #held = 0
   #inputEnded = false
-  #connackSent = false
-  #sessionPresent = false
   #session: Session | undefined
   #will: Will | undefined
-  #link: Link | undefined
-  #route: RouteHandle | undefined
-  #routeOutputDone: (() => void) | undefined
-  /** PINGRESP and acknowledgements of the present turn. */
-  readonly #replies: Buffer[] = []
+  #subscriber: SubscriberSide | undefined
 
   constructor(gate: Gate, socket: Socket, address: string) {
     this.#gate = gate
     this.#socket = socket
+    this.#out = new Outbound(socket, gate.statistics)
     this.address = address
     this.lastTick = gate.tick
   }
@@ -78,10 +73,6 @@ export class Connection implements Watched, LinkOwner {
 
   get standsStill(): boolean {
     return this.#paused
-  }
-
-  get outboundBytes(): number {
-    return this.#socket.writableLength + (this.#link?.writableLength ?? 0)
   }
 
   /** Begins to read. */
@@ -120,7 +111,7 @@ export class Connection implements Watched, LinkOwner {
   refuse(reason: string, returnCode?: number): void {
     if (this.#state === 'closed') return
     this.#gate.countRefusal(this.address, this.clientId, reason)
-    if (returnCode !== undefined) this.#send(Buffer.from([0x20, 2, 0, returnCode]))
+    if (returnCode !== undefined) this.#out.send(Buffer.from([0x20, 2, 0, returnCode]))
     this.#close()
   }
 
@@ -149,64 +140,28 @@ export class Connection implements Watched, LinkOwner {
   }
 
   /** CONNACK 0 has left on the routing side too: packets behind CONNECT are handled from now on. */
-  onRouteOpen(): void {
+  onOpen(): void {
     if (this.#state !== 'opening') return
     this.#state = 'open'
     this.#gate.connected(this)
     this.unblock('connack')
   }
 
-  onRouteOutput(bytes: Buffer, done: () => void): void {
-    if (this.#state === 'closed') {
-      done()
-      return
-    }
-    let rest = bytes
-    if (!this.#connackSent) {
-      // aedes' CONNACK comes first; the session is the gate's to tell.
-      this.#connackSent = true
-      this.#send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
-      rest = bytes.subarray(4)
-    }
-    if (rest.length === 0 || this.#send(rest)) done()
-    else this.#routeOutputDone = done
-  }
-
   onRouteReady(): void {
     this.unblock('route')
-  }
-
-  onRouteClosed(error: Error | null): void {
-    this.finish(error === null ? 'routing side closed' : `routing side closed: ${error.message}`)
-  }
-
-  onTooSlow(): void {
-    this.violate('subscriber does not read')
   }
 
   /** Takes an acknowledgement (type << 16 | packet id) for the next write; true when it is the first one. */
   stageAcknowledgement(packet: number): boolean {
     this.unacknowledged -= 1
     if (this.#state === 'closed') return false
-    return this.#staged.push(packet) === 1
+    return this.#out.stage(packet)
   }
 
   /** Writes the staged acknowledgements in one write. */
   writeAcknowledgements(): void {
-    const staged = this.#staged
-    const bytes = Buffer.allocUnsafe(staged.length * 4)
-    let at = 0
-    for (const packet of staged) {
-      bytes[at] = packet >> 16
-      bytes[at + 1] = 2
-      bytes[at + 2] = (packet >> 8) & 0xff
-      bytes[at + 3] = packet & 0xff
-      at += 4
-    }
-    this.#gate.statistics.acknowledged += staged.length
-    staged.length = 0
     if (this.#state === 'closed') return
-    this.#send(bytes)
+    this.#out.writeStaged()
     if (this.#blocked === 'inFlight' && this.unacknowledged <= this.#gate.limits.inFlight / 2) this.#gate.resumeSoon(this)
   }
 
@@ -230,9 +185,7 @@ export class Connection implements Watched, LinkOwner {
   }
 
   #onDrain(): void {
-    const done = this.#routeOutputDone
-    this.#routeOutputDone = undefined
-    done?.()
+    this.#subscriber?.onDrain()
     this.unblock('replies')
   }
 
@@ -257,7 +210,7 @@ export class Connection implements Watched, LinkOwner {
     }
     if (this.#isClosed()) return
     if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
-    this.#flushReplies()
+    this.#out.flush()
     this.#accountHeld()
     if (this.#inputEnded && this.#blocked === undefined) this.finish('client closed the socket')
     this.#gate.releaseOverdue()
@@ -273,7 +226,7 @@ export class Connection implements Watched, LinkOwner {
       return this.#handleConnect()
     }
     if (this.#state === 'opening') return this.#block('connack')
-    if (this.#socket.writableLength > unreadReplyBytes && this.#socket.writableNeedDrain) return this.#block('replies')
+    if (this.#out.isStuck(unreadReplyBytes)) return this.#block('replies')
     switch (header >> 4) {
       case 3:
         return this.#handlePublish(header)
@@ -321,14 +274,13 @@ export class Connection implements Watched, LinkOwner {
     }
     this.#state = 'opening'
     this.#session = opened.session
-    this.#sessionPresent = opened.present && packet.level > 3
     this.#will = packet.will
     this.user = packet.user
     this.#parser.dupAllowed = packet.level === 3
     this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
-    this.#link = new Link(this)
-    this.#route = this.#gate.router.connect(this.#link)
-    this.#link.deliver(encodeConnect(this.clientIdBytes, packet.clean))
+    const sessionPresent = opened.present && packet.level > 3
+    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, sessionPresent })
+    this.#subscriber.connect(this.clientIdBytes, packet.clean)
     return true
   }
 
@@ -386,7 +338,7 @@ export class Connection implements Watched, LinkOwner {
       this.violate('PINGREQ has a body')
       return false
     }
-    if (!this.#parser.scanned) this.#replies.push(pingResponse)
+    if (!this.#parser.scanned) this.#out.reply(pingResponse)
     return true
   }
 
@@ -405,18 +357,12 @@ export class Connection implements Watched, LinkOwner {
       this.violate(list.fault)
       return false
     }
-    const link = this.#link
+    const subscriber = this.#subscriber
     const filters = this.#session?.filters
-    if (link === undefined || filters === undefined) return false
-    if (link.blocked) return this.#block('route')
-    for (const filter of list.filters) {
-      if (!subscribe) filters.delete(filter)
-      else if (filters.has(filter) || filters.size < this.#gate.limits.subscriptions) {
-        filters.add(filter)
-        link.denied.delete(filter)
-      } else link.denied.add(filter)
-    }
-    if (link.denied.size > this.#gate.limits.subscriptions) {
+    if (subscriber === undefined || filters === undefined) return false
+    if (subscriber.blocked) return this.#block('route')
+    if (!subscribe) for (const filter of list.filters) filters.delete(filter)
+    else if (!subscriber.subscribe(list.filters, filters, this.#gate.limits.subscriptions)) {
       this.violate('too many subscriptions')
       return false
     }
@@ -433,8 +379,8 @@ export class Connection implements Watched, LinkOwner {
 
   /** Gives the current packet to the routing side. */
   #passOn(): boolean {
-    if (this.#link === undefined || this.#link.blocked) return this.#block('route')
-    this.#link.deliver(Buffer.from(this.#parser.buffer.subarray(this.#parser.start, this.#parser.bodyEnd)))
+    if (this.#subscriber === undefined || this.#subscriber.blocked) return this.#block('route')
+    this.#subscriber.passOn(Buffer.from(this.#parser.buffer.subarray(this.#parser.start, this.#parser.bodyEnd)))
     return true
   }
 
@@ -442,7 +388,7 @@ export class Connection implements Watched, LinkOwner {
   #reply(type: number, packetId: number, ordinal: number): void {
     const { acknowledgements, lastOrdinal } = this.#gate
     if (this.unacknowledged === 0 && ordinal < acknowledgements.durable) {
-      this.#replies.push(Buffer.from([type, 2, packetId >> 8, packetId & 0xff]))
+      this.#out.reply(Buffer.from([type, 2, packetId >> 8, packetId & 0xff]))
     } else acknowledgements.push(this, type, packetId, lastOrdinal)
   }
 
@@ -455,16 +401,8 @@ export class Connection implements Watched, LinkOwner {
   #answerPings(): void {
     if (this.#state !== 'open') return
     const pings = this.#parser.countPings(this.#gate.maxPacketBytes)
-    for (let count = 0; count < pings; count++) this.#replies.push(pingResponse)
-    this.#flushReplies()
-  }
-
-  #flushReplies(): void {
-    const replies = this.#replies
-    if (replies.length === 0) return
-    const [first] = replies
-    this.#send(replies.length === 1 && first !== undefined ? first : Buffer.concat(replies))
-    replies.length = 0
+    for (let count = 0; count < pings; count++) this.#out.reply(pingResponse)
+    this.#out.flush()
   }
 
   /** Counts what is held behind a block; pauses above the bounds, and reads again when nothing blocks any more. */
@@ -482,28 +420,21 @@ export class Connection implements Watched, LinkOwner {
     else this.#socket.resume()
   }
 
-  /** False when the socket asks to wait for 'drain'. */
-  #send(bytes: Buffer): boolean {
-    this.#gate.statistics.bytesSent += bytes.length
-    return this.#socket.write(bytes)
-  }
-
   /** A call, so that the compiler does not take the state for what it was before a packet was handled. */
   #isClosed(): boolean {
     return this.#state === 'closed'
   }
 
   #close(): void {
-    if (this.#connackSent || this.#state === 'connect') this.#flushReplies()
+    const connackSent = this.#subscriber?.connackSent === true
+    if (connackSent || this.#state === 'connect') this.#out.flush()
     const wasOpen = this.#state === 'open'
     this.#state = 'closed'
     this.#accountHeld()
     this.#parser.clear()
-    this.#staged.length = 0
     this.#gate.disconnected(this, this.#session, wasOpen)
-    this.#route?.close()
-    this.#routeOutputDone?.()
-    if (this.#will !== undefined && wasOpen) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
+    this.#subscriber?.close()
+    if (this.#will !== undefined && connackSent) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
     this.#gate.endSocket(this.#socket)
   }
 }

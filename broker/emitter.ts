@@ -5,17 +5,19 @@ export interface EmittedPacket {
   readonly topic: string
 }
 
-type Listener = (packet: EmittedPacket, done: () => void) => void
+export type Listener = (packet: EmittedPacket, done: () => void) => void
 
 /**
  * aedes' emitter (the interface of mqemitter): who is subscribed at this moment. It is also the index that says whether
  * anyone wants a topic, and is exact because aedes itself delivers by it.
  *
  * Synchronous in all it does, so that closing an aedes client is complete when the call returns. aedes' own messages
- * under `$SYS/` are not delivered: they are numbered out of turn, and aedes drops for a subscriber what comes out of order.
+ * under `$SYS/` are not delivered, so filters below `$` are not kept: those messages are numbered out of turn, and aedes
+ * drops for a subscriber what comes out of order.
  */
 export class Emitter {
   readonly #listeners = new SubscriptionTrie<Listener>()
+  readonly #reliable = new WeakSet<Listener>()
   readonly #onEmitted: () => void
 
   /** `onEmitted` is called after a message has been given to every subscriber that it matches. */
@@ -33,7 +35,7 @@ export class Emitter {
   }
 
   on(filter: string, listener: Listener, done?: () => void): this {
-    this.#listeners.add(filter, listener)
+    if (!filter.startsWith('$')) this.#listeners.add(filter, listener)
     done?.()
     return this
   }
@@ -42,6 +44,11 @@ export class Emitter {
     this.#listeners.remove(filter, listener)
     done?.()
     return this
+  }
+
+  /** Marks a subscription of QoS 1 or 2: of a client's overlapping ones aedes delivers by the one that is called first. */
+  prefer(listener: Listener): void {
+    this.#reliable.add(listener)
   }
 
   emit(packet: EmittedPacket, done?: (error?: Error | null) => void): this {
@@ -55,7 +62,8 @@ export class Emitter {
       remaining -= 1
       if (remaining === 0) done?.()
     }
-    for (const listener of listeners) listener(packet, finish)
+    for (const listener of listeners) if (this.#reliable.has(listener)) listener(packet, finish)
+    for (const listener of listeners) if (!this.#reliable.has(listener)) listener(packet, finish)
     finish()
     this.#onEmitted()
     return this

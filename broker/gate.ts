@@ -39,6 +39,8 @@ export interface GateOptions {
 }
 
 const resumedPerTurn = 64
+/** Publishes from elsewhere than MQTT that wait for the disk at most. */
+const maxForeignPublishes = 10_000
 /** Time that a client has to close its side after ours, in milliseconds. */
 const lingerMs = 1000
 
@@ -213,6 +215,11 @@ export class Gate {
     return this.#appendRecord(Object.assign(this.#record, publish, { dup: false, packetId: 0 }))
   }
 
+  /** False when as many publishes from elsewhere wait for the disk as may. */
+  get takesForeign(): boolean {
+    return this.#durableWaiters.length < maxForeignPublishes
+  }
+
   /** Resolves when the record is durable. */
   async durable(ordinal: number): Promise<void> {
     if (ordinal < this.#journal.durable) return
@@ -301,6 +308,8 @@ export class Gate {
     if (wanted) {
       const { qos, retain } = record
       router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
+      // A journal that does not wait for the disk has told of it already.
+      if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
     return ordinal
   }

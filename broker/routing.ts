@@ -4,6 +4,7 @@ import type { AedesPublishPacket, Client, Subscription } from 'aedes'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { Emitter } from './emitter.ts'
+import type { Listener } from './emitter.ts'
 import type { Link } from './link.ts'
 import { Persistence } from './persistence.ts'
 import type { BrokerStatistics } from './statistics.ts'
@@ -23,7 +24,7 @@ export interface RoutedMessage {
 type RoutedClient = Client & {
   readonly clean: boolean
   readonly conn: Link
-  readonly subscriptions: Readonly<Record<string, { readonly qos: 0 | 1 | 2 }>>
+  readonly subscriptions: Readonly<Record<string, { readonly qos: 0 | 1 | 2; readonly func: Listener }>>
   deliverQoS(packet: object, done: () => void): void
 }
 
@@ -96,6 +97,8 @@ export class Router {
     this.#aedes.on('clientDisconnect', client => {
       if (links.get(client.id) === linkOf(client)) links.delete(client.id)
     })
+    this.#aedes.on('subscribe', (_subscriptions, client) => this.#preferReliable(asRouted(client)))
+    this.#aedes.on('connackSent', (_packet, client) => this.#preferReliable(asRouted(client)))
     this.#aedes.on('clientReady', client => this.#goLive(asRouted(client)))
     // Without a listener a failure inside aedes would end the process.
     asEmitter(this.#aedes).on('error', error => this.#log.error({ err: error }, 'routing failed'))
@@ -226,6 +229,8 @@ export class Router {
   /** The packet as this client gets it, or null when it does not get it now. aedes hands over a copy. */
   #forward(client: RoutedClient, packet: AedesPublishPacket): AedesPublishPacket | null {
     const { conn: link } = client
+    // With an id it comes from the client's queue: a refusal here would delete it there.
+    if (packet.messageId !== undefined) return packet
     if (!link.live && !client.clean && packet.qos > 0 && !packet.retain) return null
     if (link.owner.outboundBytes > this.#maxOutboundBytes) {
       setImmediate(() => link.owner.onTooSlow())
@@ -233,6 +238,13 @@ export class Router {
     }
     if (packet.qos !== 0) packet.qos = grantedQos(client.subscriptions, packet.topic, packet.qos)
     return packet
+  }
+
+  #preferReliable({ subscriptions }: RoutedClient): void {
+    for (const filter in subscriptions) {
+      const subscription = subscriptions[filter]
+      if (subscription !== undefined && subscription.qos > 0) this.#emitter.prefer(subscription.func)
+    }
   }
 
   /**

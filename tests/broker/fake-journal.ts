@@ -16,7 +16,10 @@ export interface KeptRecord {
   readonly received: { readonly ms: number; readonly subNs: number } | undefined
 }
 
-/** A journal in memory. With `auto` records are durable within a turn, else when the test calls `sync`. */
+/**
+ * A journal in memory. With `auto` records are durable after 2 ms, with `immediate` before append returns (as with
+ * `sync: none`), else when the test calls `sync`.
+ */
 export class FakeJournal implements JournalWriter {
   readonly uuid = '00000000-0000-4000-8000-000000000000'
   readonly records: KeptRecord[] = []
@@ -27,14 +30,16 @@ export class FakeJournal implements JournalWriter {
   readonly #first: number
   readonly #auto: boolean
   readonly #keep: boolean
+  readonly #immediate: boolean
   #head: number
   #scheduled = false
   readonly #durableListeners = new Set<(durable: number) => void>()
   readonly #stateListeners = new Set<(state: JournalState) => void>()
 
-  constructor(options: { readonly auto?: boolean; readonly first?: number; readonly keep?: boolean } = {}) {
+  constructor(options: { readonly auto?: boolean; readonly first?: number; readonly keep?: boolean; readonly immediate?: boolean } = {}) {
     this.#auto = options.auto ?? true
     this.#keep = options.keep ?? true
+    this.#immediate = options.immediate ?? false
     this.#first = options.first ?? 0
     this.#head = this.#first
     this.durable = this.#first
@@ -55,7 +60,8 @@ export class FakeJournal implements JournalWriter {
     if (this.#keep) this.records.push(decode(ordinal, record))
     this.room -= 1
     if (this.room <= 0) this.become('full')
-    if (this.#auto && !this.#scheduled) {
+    if (this.#immediate) this.sync()
+    else if (this.#auto && !this.#scheduled) {
       this.#scheduled = true
       setTimeout(() => {
         this.#scheduled = false
@@ -90,7 +96,6 @@ export class FakeJournal implements JournalWriter {
 }
 
 function decode(ordinal: number, record: AppendRecord): KeptRecord {
-  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8')
   const { qos, retain, dup, will, packetId, received } = record
   const user = record.user === undefined ? undefined : text(record.user)
   return {
@@ -106,4 +111,8 @@ function decode(ordinal: number, record: AppendRecord): KeptRecord {
     packetId,
     received
   }
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('utf8')
 }

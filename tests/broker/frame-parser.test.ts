@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FrameParser, frameStatus } from '../../broker/frame-parser.ts'
 import { connect, packet, pingreq, publish, pubrel } from './raw-client.ts'

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import net from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pino } from 'pino'
+import { vi } from 'vitest'
 import type { Config } from '../../config.ts'
 import { Broker } from '../../broker/broker.ts'
 import type { BrokerOptions } from '../../broker/broker.ts'
@@ -49,6 +50,12 @@ export async function until(condition: () => boolean, what: string, deadlineMs =
     if (performance.now() > end) throw new Error(`timed out waiting until ${what}`)
     await delay(2)
   }
+}
+
+/** Intervals (the keep-alive round) run only when the test says so; everything else keeps real time. */
+export function fakeIntervals(): { advance(milliseconds: number): void } & Disposable {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  return { advance: milliseconds => vi.advanceTimersByTime(milliseconds), [Symbol.dispose]: () => vi.useRealTimers() }
 }
 
 export function varint(length: number): Buffer {

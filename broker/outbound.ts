@@ -1,0 +1,67 @@
+import type { Socket } from 'node:net'
+import type { BrokerStatistics } from './statistics.ts'
+
+/** What leaves on one socket: replies of the present turn, acknowledgements of the present commit, aedes' packets. */
+export class Outbound {
+  readonly #socket: Socket
+  readonly #statistics: BrokerStatistics
+  readonly #replies: Buffer[] = []
+  readonly #staged: number[] = []
+
+  constructor(socket: Socket, statistics: BrokerStatistics) {
+    this.#socket = socket
+    this.#statistics = statistics
+  }
+
+  /** Bytes that wait for the client to read them. */
+  get waitingBytes(): number {
+    return this.#socket.writableLength
+  }
+
+  /** True when the client reads too little and more than so many bytes wait. */
+  isStuck(bytes: number): boolean {
+    return this.#socket.writableLength > bytes && this.#socket.writableNeedDrain
+  }
+
+  /** Takes a reply for `flush`. */
+  reply(bytes: Buffer): void {
+    this.#replies.push(bytes)
+  }
+
+  /** Writes the replies of this turn in one write. */
+  flush(): void {
+    const replies = this.#replies
+    const [first] = replies
+    if (first === undefined) return
+    this.send(replies.length === 1 ? first : Buffer.concat(replies))
+    replies.length = 0
+  }
+
+  /** Takes an acknowledgement (type << 16 | packet id) for `writeStaged`; true when it is the first one. */
+  stage(packet: number): boolean {
+    return this.#staged.push(packet) === 1
+  }
+
+  /** Writes the staged acknowledgements in one write. */
+  writeStaged(): void {
+    const staged = this.#staged
+    const bytes = Buffer.allocUnsafe(staged.length * 4)
+    let at = 0
+    for (const packet of staged) {
+      bytes[at] = packet >> 16
+      bytes[at + 1] = 2
+      bytes[at + 2] = (packet >> 8) & 0xff
+      bytes[at + 3] = packet & 0xff
+      at += 4
+    }
+    this.#statistics.acknowledged += staged.length
+    staged.length = 0
+    this.send(bytes)
+  }
+
+  /** False when the socket asks to wait for 'drain'. */
+  send(bytes: Buffer): boolean {
+    this.#statistics.bytesSent += bytes.length
+    return this.#socket.write(bytes)
+  }
+}
