@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Decoder } from '../../ingest/decoder.ts'
 import type { DecoderConfig } from '../../ingest/decoder.ts'

@@ -45,6 +45,15 @@ export function recordOf(part: Partial<Omit<JournalRecord, 'payload'>> & { reado
   }
 }
 
+/** A promise and the function that resolves it. */
+export function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve: (() => void) | undefined
+  const promise = new Promise<void>(done => {
+    resolve = done
+  })
+  return { promise, resolve: () => resolve?.() }
+}
+
 /** Fields of a point as an object. */
 export function fieldsOf(point: Point | undefined): Record<string, FieldValue> {
   return Object.fromEntries((point?.fields ?? []).map(field => [field.name, field.value]))
@@ -104,8 +113,8 @@ export class FakeStorage implements Storage {
   readonly catalogue: FakeCatalogue
   /** Value by source, field and time. */
   readonly rows = new Map<string, FieldValue>()
-  /** How often each record's points were part of a write that took effect. */
-  readonly writtenFrom: { readonly from: number; readonly points: number }[] = []
+  /** Writes that took effect: the checkpoint that came with them, the records they had points of, and whether they said so. */
+  readonly effects: { readonly position: number; readonly ordinals: readonly number[]; confirmed: boolean }[] = []
   fail: (stage: 'before' | 'settled' | 'after') => Error | undefined = () => undefined
   reject: (point: Point) => string | undefined = () => undefined
   writes = 0
@@ -137,9 +146,11 @@ export class FakeStorage implements Storage {
         for (const { name, value } of fields) this.rows.set(`${source.key} ${name} ${timeNs}`, value)
       }
       this.catalogue.learn(batch, points)
-      this.writtenFrom.push({ from: this.catalogue.stored?.position ?? 0, points: points.length })
+      const effect = { position: checkpoint.position, ordinals: points.map(point => point.ordinal), confirmed: false }
+      this.effects.push(effect)
       this.catalogue.stored = checkpoint
       this.#throw('after')
+      effect.confirmed = true
     } finally {
       this.inFlight -= 1
     }
