@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { isObject } from '../../ingest/codecs/json.ts'
 import type { Clock } from '../../ingest/clock.ts'
 import type { DecoderConfig } from '../../ingest/decoder.ts'
 import type {
@@ -229,6 +230,16 @@ export class FakeSource implements JournalSource {
   }
 }
 
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString()
+}
+
+/** What a dead letter says about itself, as the journal keeps it. */
+export function whyOf(letter: JournalRecord): Record<string, unknown> {
+  const why: unknown = JSON.parse(text(letter.properties ?? Buffer.alloc(0)))
+  return isObject(why) ? why : {}
+}
+
 /** A journal in memory. Records become durable in a later turn; `crash` loses what is not. */
 export class FakeJournal implements JournalWriter {
   readonly uuid = 'feedfeed-0000-4000-8000-000000000001'
@@ -247,7 +258,6 @@ export class FakeJournal implements JournalWriter {
 
   append(record: AppendRecord): number {
     const ordinal = this.records.length
-    const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString()
     this.records.push({
       ordinal,
       receivedMs: record.received?.ms ?? 0,

@@ -4,7 +4,7 @@ import { TidegateError } from '../../errors.ts'
 import type { JournalGap, JournalRecord } from '../../journal/record.ts'
 import type { FieldValue } from '../../telemetry.ts'
 import { buildSource } from '../../telemetry.ts'
-import { deferred, receivedMs, recordOf } from './fakes.ts'
+import { deferred, receivedMs, recordOf, whyOf } from './fakes.ts'
 import { openPipeline, worldOf } from './world.ts'
 
 type Kind = 'good' | 'late' | 'typed' | 'line' | 'broken' | 'partial' | 'ignored' | 'refused' | JournalGap['kind']
@@ -131,9 +131,7 @@ function check(made: readonly ReturnType<typeof make>[], world: ReturnType<typeo
   }
   expect(world.storage.catalogue.stored).toMatchObject({ position: made.length, since: 0, totals })
   expect(Object.fromEntries(world.storage.rows)).toEqual(Object.fromEntries(rows))
-  const kept = world.letterJournal.records.map(
-    record => (JSON.parse(Buffer.from(record.properties ?? []).toString()) as { ordinal: number }).ordinal
-  )
+  const kept = world.letterJournal.records.map(record => whyOf(record)['ordinal'])
   expect(kept).toEqual(letters)
   let position = 0
   let confirmed = true

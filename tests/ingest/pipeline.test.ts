@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { TidegateError } from '../../errors.ts'
 import { startingCheckpoint } from '../../ingest/settlement.ts'
 import type { JournalRecord } from '../../journal/record.ts'
-import { FakeSource, FakeStorage, deferred, fieldsOf, journalUuid, recordOf } from './fakes.ts'
+import { FakeSource, FakeStorage, deferred, fieldsOf, journalUuid, recordOf, whyOf } from './fakes.ts'
 import { openPipeline, worldOf } from './world.ts'
 
 /** A delay that does not pass: only its signal ends it. */
@@ -36,7 +36,7 @@ test('records become points, dead letters or nothing, and the checkpoint counts 
   })
   expect(world.storage.catalogue.stored).toEqual(pipeline.position)
   expect([...world.storage.rows.values()]).toEqual([0, 4, 7])
-  const letters = world.letterJournal.records.map(record => JSON.parse(Buffer.from(record.properties ?? []).toString()) as object)
+  const letters = world.letterJournal.records.map(whyOf)
   expect(letters).toMatchObject([
     { ordinal: 1, reason: 'broken-json', journal: journalUuid },
     { ordinal: 4, reason: 'null-value' }
