@@ -350,3 +350,21 @@ test('decoding never throws, whatever the bytes and the topic, and says why when
     { numRuns: 1000 }
   )
 })
+
+test.each([
+  ['digits that end in none', `m v=${'1'.repeat(250_000)}x`],
+  ['a number without end', '1'.repeat(250_000)],
+  ['bad lines only', 'm v=\n'.repeat(50_000)],
+  ['many tags', `m${Array.from({ length: 40_000 }, (_, index) => `,${index}=x`).join('')} v=1`],
+  ['many fields', `m ${Array.from({ length: 40_000 }, (_, index) => `f${index}=1`).join(',')}`],
+  ['open strings', 'm v="\n'.repeat(40_000)],
+  ['many nulls', `[${'{"a":null},'.repeat(20_000)}{}]`],
+  ['deep arrays', '['.repeat(120_000) + ']'.repeat(120_000)],
+  ['many stamps', `[${'{"ts":1779010200123456789,"a":1},'.repeat(7000)}{}]`],
+  ['a long name', JSON.stringify({ ['n'.repeat(250_000)]: { ['m'.repeat(1000)]: 1 } })]
+])('a payload made to be slow (%s) is not', (_name, payload) => {
+  const startMs = performance.now()
+  decode(payload)
+  // Generous for a busy machine: what is quadratic here takes minutes.
+  expect(performance.now() - startMs).toBeLessThan(3000)
+})
