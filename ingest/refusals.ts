@@ -9,6 +9,7 @@ export const refusalReasons = {
   'null-value': 'A value is null',
   'too-deep': 'Objects or arrays are nested deeper than limits.payloadDepth',
   'too-many-fields': 'A reading has more fields than limits.payloadFields',
+  'too-many-tags': 'A line has more than 64 tags',
   'no-fields': 'Nothing in it is a field',
   'not-a-reading': 'An element of an array is no object although others are',
   'line-syntax': 'A line is not InfluxDB line protocol',

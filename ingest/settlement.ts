@@ -36,9 +36,11 @@ export async function settleBatch(
   let deadLettered = 0
   let unsynced = 0
   for (const { record, decoded } of batch.entries) {
-    const refusal = summarize([...decoded.refusals, ...(refusals.get(record.ordinal) ?? [])])
-    if (refusal === undefined && !deadLetters.has(record.ordinal)) continue
+    const own = refusals.size === 0 ? undefined : refusals.get(record.ordinal)
+    const refused = decoded.refusals.length > 0 || own !== undefined
+    if (!refused && !deadLetters.has(record.ordinal)) continue
     deadLettered += 1
+    const refusal = summarize([...decoded.refusals, ...(own ?? [])])
     if (refusal !== undefined) unsynced += deadLetters.append(record, refusal.reason, refusal.detail)
     if (unsynced < unsyncedBytes) continue
     await deadLetters.durable()
@@ -47,7 +49,7 @@ export async function settleBatch(
   if (deadLettered > 0) await deadLetters.durable()
   return {
     checkpoint: { ...base, position: batch.to, totals: totalsAfter(base.totals, batch, deadLettered) },
-    messages: batch.entries.flatMap(entry => messageOf(entry, refusedPoints))
+    messages: messagesOf(batch.entries, refusedPoints)
   }
 }
 
@@ -62,9 +64,13 @@ function totalsAfter(totals: OutcomeTotals, batch: SealedBatch, deadLettered: nu
   }
 }
 
-function messageOf({ record, decoded }: BatchEntry, refused: ReadonlySet<Point>): StoredMessage[] {
-  const points = refused.size === 0 ? decoded.points : decoded.points.filter(point => !refused.has(point))
-  return points.length === 0 ? [] : [{ ordinal: record.ordinal, points }]
+function messagesOf(entries: readonly BatchEntry[], refused: ReadonlySet<Point>): readonly StoredMessage[] {
+  const messages: StoredMessage[] = []
+  for (const { record, decoded } of entries) {
+    const points = refused.size === 0 ? decoded.points : decoded.points.filter(point => !refused.has(point))
+    if (points.length > 0) messages.push({ ordinal: record.ordinal, points })
+  }
+  return messages
 }
 
 const noTotals: OutcomeTotals = { stored: 0, deadLettered: 0, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 }

@@ -2,7 +2,7 @@ import type { FieldValue } from '../../telemetry.ts'
 import type { Refusals } from '../refusals.ts'
 import { quote } from '../refusals.ts'
 
-const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$/
+const decimal = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/
 const nonFinite = /^[+-]?(?:nan|inf(?:inity)?)$/i
 const truths: ReadonlyMap<string, boolean> = new Map([
   ['true', true],

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { BatchBuilder } from '../../ingest/batch-builder.ts'
 import type { Decoded } from '../../ingest/decoder.ts'
@@ -14,6 +14,17 @@ function pointOf(ordinal: number, device: string, timeNs: number, fields: Record
 function decodedOf(points: readonly Point[], kind: Decoded['kind'] = 'json'): Decoded {
   return { outcome: 'stored', route: 'r', points, refusals: [], kind }
 }
+
+const keyOf = (point: Point): string => `${point.source.device} ${point.timeNs}`
+
+const seen = (device: string, first: number, last: number, clientId: string | undefined, messages: number, points: number) => ({
+  device,
+  firstSeenMs: receivedMs + first,
+  lastSeenMs: receivedMs + last,
+  clientId,
+  messages,
+  points
+})
 
 test('points of a source and time are one, in order, field by field, and the records keep their own', () => {
   const reading = fc.record({
@@ -31,7 +42,6 @@ test('points of a source and time are one, in order, field by field, and the rec
         for (const { device, time, fields } of readings) model.set(`${device} ${time}`, { ...model.get(`${device} ${time}`), ...fields })
       }
       const batch = builder.seal([], () => undefined)
-      const keyOf = (point: Point): string => `${point.source.device} ${point.timeNs}`
       expect(batch.write.points).toHaveLength(model.size)
       expect(Object.fromEntries(batch.write.points.map(point => [keyOf(point), fieldsOf(point)]))).toEqual(Object.fromEntries(model))
       for (const [ordinal, readings] of records.entries()) {
@@ -63,14 +73,6 @@ test('a device is seen once a batch: messages, points, first and last time, and 
   add(8, 'c5', ['d'])
   const { write, from, to } = builder.seal([], () => undefined)
   expect([from, to]).toEqual([3, 9])
-  const seen = (device: string, first: number, last: number, clientId: string | undefined, messages: number, points: number) => ({
-    device,
-    firstSeenMs: receivedMs + first,
-    lastSeenMs: receivedMs + last,
-    clientId,
-    messages,
-    points
-  })
   expect(write.devices).toEqual([
     seen('a', 3, 4, 'c2', 2, 3),
     seen('b', 3, 5, undefined, 2, 2),

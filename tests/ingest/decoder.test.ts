@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { Decoder } from '../../ingest/decoder.ts'
 import type { DecoderConfig } from '../../ingest/decoder.ts'
@@ -289,7 +289,7 @@ test('at 80 % of a limit there is one warning', () => {
   }
   expect(warnings).toEqual([{ device: undefined, series: 8, limit: 10 }])
   for (let index = 0; index < 5; index += 1) decode(`{"g${index}":1}`, decoder, 'devices/d0/telemetry')
-  expect(warnings.slice(1).every(warning => (warning as { device: string }).device === 'd0')).toBe(true)
+  expect(warnings.slice(1)).toEqual(warnings.slice(1).map(() => expect.objectContaining({ device: 'd0', limit: 5 })))
 })
 
 test('testing a mapping answers what decoding would, and changes nothing', () => {
@@ -349,4 +349,22 @@ test('decoding never throws, whatever the bytes and the topic, and says why when
     }),
     { numRuns: 1000 }
   )
+})
+
+test.each([
+  ['digits that end in none', `m v=${'1'.repeat(250_000)}x`],
+  ['a number without end', '1'.repeat(250_000)],
+  ['bad lines only', 'm v=\n'.repeat(50_000)],
+  ['many tags', `m${Array.from({ length: 40_000 }, (_, index) => `,${index}=x`).join('')} v=1`],
+  ['many fields', `m ${Array.from({ length: 40_000 }, (_, index) => `f${index}=1`).join(',')}`],
+  ['open strings', 'm v="\n'.repeat(40_000)],
+  ['many nulls', `[${'{"a":null},'.repeat(20_000)}{}]`],
+  ['deep arrays', '['.repeat(120_000) + ']'.repeat(120_000)],
+  ['many stamps', `[${'{"ts":1779010200123456789,"a":1},'.repeat(7000)}{}]`],
+  ['a long name', JSON.stringify({ ['n'.repeat(250_000)]: { ['m'.repeat(1000)]: 1 } })]
+])('a payload made to be slow (%s) is not', (_name, payload) => {
+  const startMs = performance.now()
+  decode(payload)
+  // Generous for a busy machine: what is quadratic here takes minutes.
+  expect(performance.now() - startMs).toBeLessThan(3000)
 })

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { eventTime, exactStamps, parseTime } from '../../ingest/event-time.ts'
 import { receivedNs } from '../../journal/record.ts'
@@ -38,8 +38,7 @@ test.each([
   {},
   [1],
   NaN,
-  Infinity,
-  1e400
+  Infinity
 ])('%s is no time', said => {
   expect(parseTime(said)).toBeUndefined()
 })
@@ -86,8 +85,8 @@ test('without a time, and with one that cannot be read, the received time counts
 test('nanoseconds above 2^53 keep the digits that they were written with', () => {
   const text = '[{"ts":1779010200123456789,"a":1},{"note":{"ts":5},"time" : 1779010200123456790},{"ts":17}]'
   const exact = exactStamps(text)
-  expect(exact(1779010200123456789)).toBe(1779010200123456789n)
-  expect(exact(1779010200123456790)).toBe(1779010200123456790n)
+  expect(exact(Number('1779010200123456789'))).toBe(1779010200123456789n)
+  expect(exact(Number('1779010200123456790'))).toBe(1779010200123456790n)
   expect(exact(17)).toBe(17)
   expect(exact('x')).toBe('x')
 })

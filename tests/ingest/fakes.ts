@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { isObject } from '../../ingest/codecs/json.ts'
 import type { Clock } from '../../ingest/clock.ts'
 import type { DecoderConfig } from '../../ingest/decoder.ts'
 import type {
@@ -43,6 +44,15 @@ export function recordOf(part: Partial<Omit<JournalRecord, 'payload'>> & { reado
     ...rest,
     payload: typeof payload === 'string' ? Buffer.from(payload) : payload
   }
+}
+
+/** A promise and the function that resolves it. */
+export function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve: (() => void) | undefined
+  const promise = new Promise<void>(done => {
+    resolve = done
+  })
+  return { promise, resolve: () => resolve?.() }
 }
 
 /** Fields of a point as an object. */
@@ -104,8 +114,8 @@ export class FakeStorage implements Storage {
   readonly catalogue: FakeCatalogue
   /** Value by source, field and time. */
   readonly rows = new Map<string, FieldValue>()
-  /** How often each record's points were part of a write that took effect. */
-  readonly writtenFrom: { readonly from: number; readonly points: number }[] = []
+  /** Writes that took effect: the checkpoint that came with them, the records they had points of, and whether they said so. */
+  readonly effects: { readonly position: number; readonly ordinals: readonly number[]; confirmed: boolean }[] = []
   fail: (stage: 'before' | 'settled' | 'after') => Error | undefined = () => undefined
   reject: (point: Point) => string | undefined = () => undefined
   writes = 0
@@ -137,9 +147,11 @@ export class FakeStorage implements Storage {
         for (const { name, value } of fields) this.rows.set(`${source.key} ${name} ${timeNs}`, value)
       }
       this.catalogue.learn(batch, points)
-      this.writtenFrom.push({ from: this.catalogue.stored?.position ?? 0, points: points.length })
+      const effect = { position: checkpoint.position, ordinals: points.map(point => point.ordinal), confirmed: false }
+      this.effects.push(effect)
       this.catalogue.stored = checkpoint
       this.#throw('after')
+      effect.confirmed = true
     } finally {
       this.inFlight -= 1
     }
@@ -218,6 +230,16 @@ export class FakeSource implements JournalSource {
   }
 }
 
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString()
+}
+
+/** What a dead letter says about itself, as the journal keeps it. */
+export function whyOf(letter: JournalRecord): Record<string, unknown> {
+  const why: unknown = JSON.parse(text(letter.properties ?? Buffer.alloc(0)))
+  return isObject(why) ? why : {}
+}
+
 /** A journal in memory. Records become durable in a later turn; `crash` loses what is not. */
 export class FakeJournal implements JournalWriter {
   readonly uuid = 'feedfeed-0000-4000-8000-000000000001'
@@ -236,7 +258,6 @@ export class FakeJournal implements JournalWriter {
 
   append(record: AppendRecord): number {
     const ordinal = this.records.length
-    const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString()
     this.records.push({
       ordinal,
       receivedMs: record.received?.ms ?? 0,

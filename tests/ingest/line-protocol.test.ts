@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { decodeLines } from '../../ingest/codecs/line-protocol.ts'
 import type { Line } from '../../ingest/codecs/line-protocol.ts'
@@ -110,7 +110,8 @@ test.each([
   ['m v=18446744073709551615u', 'integer-out-of-range'],
   ['m v=NaN', 'non-finite-number'],
   ['m v=-Inf', 'non-finite-number'],
-  ['m v=1e999', 'non-finite-number']
+  ['m v=1e999', 'non-finite-number'],
+  [`m${Array.from({ length: 65 }, (_, index) => `,t${index}=x`).join('')} v=1`, 'too-many-tags']
 ])('the line %s is refused, its neighbours are not', (bad, reason) => {
   const { lines, refusals } = read(`before v=1 1\n${bad}\nafter v=2 2`)
   const names = lines.map(line => line.measurement)

@@ -1,65 +1,14 @@
 import { expect, test } from 'vitest'
-import type { Config } from '../../config.ts'
 import { TidegateError } from '../../errors.ts'
-import { DeadLetters } from '../../ingest/dead-letters.ts'
-import { Pipeline } from '../../ingest/pipeline.ts'
-import type { Committed, PipelineOptions } from '../../ingest/pipeline.ts'
 import { startingCheckpoint } from '../../ingest/settlement.ts'
-import type { JournalGap, JournalRecord } from '../../journal/record.ts'
-import { FakeJournal, FakeSource, FakeStorage, ImpatientClock, decoderConfig, fieldsOf, journalUuid, recordOf, silent } from './fakes.ts'
+import type { JournalRecord } from '../../journal/record.ts'
+import { FakeSource, FakeStorage, deferred, fieldsOf, journalUuid, recordOf, whyOf } from './fakes.ts'
+import { openPipeline, worldOf } from './world.ts'
 
-const limits: Config['limits'] = {
-  connections: 1,
-  connectionsPerAddress: 1,
-  acceptsPerSecond: 1,
-  inFlight: 1,
-  heldBytes: 1,
-  heldBytesTotal: 1,
-  subscriptions: 1,
-  retained: 1,
-  sessions: 1,
-  queuedMessages: 1,
-  ...decoderConfig.limits
-}
-
-interface World {
-  readonly records: (JournalRecord | JournalGap['kind'])[]
-  readonly storage: FakeStorage
-  readonly letterJournal: FakeJournal
-  readonly committed: Committed[]
-  readonly clock: ImpatientClock
-}
-
-function worldOf(records: (JournalRecord | JournalGap['kind'])[]): World {
-  return { records, storage: new FakeStorage(), letterJournal: new FakeJournal(), committed: [], clock: new ImpatientClock() }
-}
-
-async function open(world: World, options: Partial<PipelineOptions> & { readonly batchPoints?: number; readonly chunk?: number } = {}) {
-  const { storage, letterJournal, records, committed, clock } = world
-  const journal = options.journal ?? { uuid: journalUuid, oldest: 0, durable: records.length }
-  const { position } = startingCheckpoint(storage.catalogue.checkpoint(), journal).checkpoint
-  const deadLetters = await DeadLetters.open({
-    journal: letterJournal,
-    scan: letterJournal.scan,
-    maxBytes: 10_000_000,
-    records: { journal: journal.uuid, position },
-    log: silent
-  })
-  return await Pipeline.open({
-    openSource: from => new FakeSource(records, from, options.chunk ?? 10),
-    storage,
-    deadLetters,
-    config: {
-      routes: [],
-      limits,
-      ingest: { batchPoints: options.batchPoints ?? 25, batchBytes: 1_000_000, batchDelay: 250, window: decoderConfig.window }
-    },
-    onCommitted: each => committed.push(each),
-    log: silent,
-    clock,
-    ...options,
-    journal
-  })
+/** A delay that does not pass: only its signal ends it. */
+const sleep = async (_ms: number, signal: AbortSignal): Promise<void> => {
+  if (signal.aborted) return
+  await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
 }
 
 const never = new AbortController().signal
@@ -78,7 +27,7 @@ test('records become points, dead letters or nothing, and the checkpoint counts 
     'dropped',
     good(7)
   ])
-  await using pipeline = await open(world)
+  await using pipeline = await openPipeline(world)
   await pipeline.waitFor(7, never)
   expect(pipeline.ledger()).toEqual({
     since: 0,
@@ -87,7 +36,7 @@ test('records become points, dead letters or nothing, and the checkpoint counts 
   })
   expect(world.storage.catalogue.stored).toEqual(pipeline.position)
   expect([...world.storage.rows.values()]).toEqual([0, 4, 7])
-  const letters = world.letterJournal.records.map(record => JSON.parse(Buffer.from(record.properties ?? []).toString()) as object)
+  const letters = world.letterJournal.records.map(whyOf)
   expect(letters).toMatchObject([
     { ordinal: 1, reason: 'broken-json', journal: journalUuid },
     { ordinal: 4, reason: 'null-value' }
@@ -103,14 +52,13 @@ test('records become points, dead letters or nothing, and the checkpoint counts 
 
 test('batches are bounded, follow each other without a gap, and one is written while the next is filled', async () => {
   const world = worldOf(many(200))
-  let open_: () => void = () => undefined
-  const opened = new Promise<void>(resolve => (open_ = resolve))
-  world.storage.gate = () => opened
-  await using pipeline = await open(world)
+  const gate = deferred()
+  world.storage.gate = () => gate.promise
+  await using pipeline = await openPipeline(world)
   const deadline = Date.now() + 5000
   while (world.storage.inFlight === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
   expect(pipeline.position.position).toBe(0)
-  open_()
+  gate.resolve()
   await pipeline.waitFor(199, never)
   expect(world.storage.mostInFlight).toBe(1)
   let next = 0
@@ -132,7 +80,7 @@ test('a store that fails gets the same batch again, with growing pauses, until i
     failures += 1
     return failures % 2 === 0 ? new Error('unknown') : new TidegateError('TG_STORE_UNAVAILABLE', 'down')
   }
-  await using pipeline = await open(world)
+  await using pipeline = await openPipeline(world)
   await pipeline.waitFor(9, never)
   expect(world.clock.slept.filter(ms => ms !== 250)).toEqual([200, 400, 800, 1600, 3200, 5000, 5000, 5000])
   expect(pipeline.stats).toMatchObject({ retries: 8, outcomes: { stored: 10 } })
@@ -145,7 +93,7 @@ test('a reading that the store refuses is a dead letter with its words; a merged
     )
   )
   world.storage.reject = point => (point.source.device === 'd3' ? 'field type conflict' : undefined)
-  await using pipeline = await open(world)
+  await using pipeline = await openPipeline(world)
   await pipeline.waitFor(11, never)
   expect(pipeline.position.totals).toMatchObject({ stored: 10, deadLettered: 2 })
   expect(world.letterJournal.records.map(record => record.topic)).toEqual(['devices/d3/telemetry', 'devices/d3/telemetry'])
@@ -161,7 +109,7 @@ test('a write that failed after its dead letters were durable makes no second on
   const world = worldOf(many(6, ordinal => recordOf({ ordinal, payload: ordinal % 2 === 0 ? '{' : `{"v":${ordinal}}` })))
   let failures = 0
   world.storage.fail = stage => (stage === 'settled' && failures++ < 3 ? new Error('lost connection') : undefined)
-  await using pipeline = await open(world)
+  await using pipeline = await openPipeline(world)
   await pipeline.waitFor(5, never)
   expect(pipeline.position.totals).toMatchObject({ stored: 3, deadLettered: 3 })
   expect(world.letterJournal.records.map(record => record.receivedMs)).toEqual([0, 2, 4].map(ordinal => recordOf({ ordinal }).receivedMs))
@@ -192,14 +140,14 @@ test('it goes on from the checkpoint of this journal, and anew from the oldest r
 test('ordinals that the journal leaves out without a word are damaged, not passed over', async () => {
   const world = worldOf(many(30))
   for (const hole of [0, 7, 8, 29]) Reflect.deleteProperty(world.records, hole)
-  await using pipeline = await open(world)
+  await using pipeline = await openPipeline(world)
   await pipeline.waitFor(29, never)
   expect(pipeline.position.totals).toMatchObject({ stored: 26, damaged: 4 })
 })
 
 test('records are read as far as they are durable, and waiting ends with its record, its signal or the pipeline', async () => {
   const world = worldOf(many(20))
-  const pipeline = await open(world, { journal: { uuid: journalUuid, oldest: 0, durable: 5 } })
+  const pipeline = await openPipeline(world, { journal: { uuid: journalUuid, oldest: 0, durable: 5 } })
   await pipeline.waitFor(4, never)
   expect(pipeline.position.position).toBe(5)
   const abort = new AbortController()
@@ -221,12 +169,7 @@ test('records are read as far as they are durable, and waiting ends with its rec
 
 test('draining writes what is durable at once, and says when the deadline was too short', async () => {
   const world = worldOf(many(20))
-  // A delay that does not pass: only draining ends it.
-  const sleep = async (_ms: number, signal: AbortSignal): Promise<void> => {
-    if (signal.aborted) return
-    await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
-  }
-  await using pipeline = await open(world, { clock: { sleep } })
+  await using pipeline = await openPipeline(world, { clock: { sleep } })
   const deadline = Date.now() + 5000
   while (pipeline.stats.decodeMs === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
   expect(pipeline.position.position).toBe(0)
@@ -235,7 +178,7 @@ test('draining writes what is durable at once, and says when the deadline was to
 
   const stuck = worldOf(many(20))
   stuck.storage.fail = () => new TidegateError('TG_STORE_UNAVAILABLE', 'down')
-  await using held = await open(stuck)
+  await using held = await openPipeline(stuck)
   expect(await held.drain(0)).toBe(false)
   expect(held.position.position).toBe(0)
 })
@@ -243,7 +186,7 @@ test('draining writes what is durable at once, and says when the deadline was to
 test('a journal that cannot be read for a while is read again; a listener that throws stops nothing', async () => {
   const world = worldOf(many(30))
   let reads = 0
-  const pipeline = await open(world, {
+  const pipeline = await openPipeline(world, {
     openSource: from => {
       const source = new FakeSource(world.records, from, 4)
       const read = source.read.bind(source)
@@ -280,7 +223,7 @@ test('decoding lets others run, however much there is to decode', async () => {
     storage.catalogue.stored = await settle([])
     expect(batch.points.length).toBeGreaterThan(0)
   }
-  await using pipeline = await open({ ...world, storage }, { batchPoints: 100_000, chunk: 6000 })
+  await using pipeline = await openPipeline({ ...world, storage }, { batchPoints: 100_000, chunk: 6000 })
   await pipeline.waitFor(5999, never)
   ticking = false
   expect(pipeline.stats.decodeMs).toBeGreaterThan(3)

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { RouteConfig } from '../../config.ts'
 import { BoundedCache } from '../../ingest/bounded-cache.ts'
@@ -97,8 +97,9 @@ test("the user's routes come first, in their order; segments become tags, field 
   expect(decode('home//fridge/temperature', '4.5', routes).tags).toEqual({})
 })
 
+const route = (payload: 'json' | 'scalar' | 'line'): RouteConfig[] => [{ topic: 'in/{device}', measurement: 'm', payload }]
+
 test('a route says how payloads are read', () => {
-  const route = (payload: 'json' | 'scalar' | 'line'): RouteConfig[] => [{ topic: 'in/{device}', measurement: 'm', payload }]
   expect(decode('in/d', '21.5', route('json'))).toMatchObject({ device: 'd', fields: { value: 21.5 } })
   expect(decode('in/d', 'ON', route('json'))).toMatchObject({ outcome: 'deadLettered', reason: 'broken-json' })
   expect(decode('in/d', 'w f=1', route('scalar')).fields).toEqual({ value: 'w f=1' })

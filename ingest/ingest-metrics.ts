@@ -1,0 +1,30 @@
+import type { Metrics } from '../metrics.ts'
+import { outcomes } from '../telemetry.ts'
+import type { DeadLetters } from './dead-letters.ts'
+import type { Pipeline } from './pipeline.ts'
+
+/** Binds the metrics of ingest: everything is read when it is scraped. */
+export function bindIngestMetrics(metrics: Metrics, pipeline: Pipeline, deadLetters: DeadLetters): void {
+  metrics.bind('tidegate_ingest_records_total', () => {
+    const { totals } = pipeline.ledger()
+    return outcomes.map(outcome => ({ labels: { outcome }, value: totals[outcome] }))
+  })
+  metrics.bind('tidegate_ingest_points_total', () => pipeline.stats.points)
+  metrics.bind('tidegate_ingest_batches_total', () => pipeline.stats.batches)
+  metrics.bind('tidegate_ingest_write_retries_total', () => pipeline.stats.retries)
+  metrics.bind('tidegate_ingest_lag_records', () => pipeline.stats.lag)
+  metrics.bind('tidegate_ingest_seconds_total', () => {
+    const { decodeMs, waitMs, writeMs } = pipeline.stats
+    return Object.entries({ decode: decodeMs, wait: waitMs, write: writeMs }).map(([stage, ms]) => ({
+      labels: { stage },
+      value: ms / 1000
+    }))
+  })
+  metrics.bind('tidegate_ingest_device_time_unused_total', () => {
+    const { timeOutside, timeUnusable } = pipeline.stats
+    return Object.entries({ outside: timeOutside, unusable: timeUnusable }).map(([reason, value]) => ({ labels: { reason }, value }))
+  })
+  metrics.bind('tidegate_dead_letters', () => deadLetters.kept)
+  metrics.bind('tidegate_dead_letters_bytes', () => deadLetters.bytes)
+  metrics.bind('tidegate_dead_letters_evicted_total', () => deadLetters.evicted)
+}

@@ -1,0 +1,66 @@
+import type { Config } from '../../config.ts'
+import { DeadLetters } from '../../ingest/dead-letters.ts'
+import { Pipeline } from '../../ingest/pipeline.ts'
+import type { Committed, PipelineOptions } from '../../ingest/pipeline.ts'
+import { startingCheckpoint } from '../../ingest/settlement.ts'
+import type { JournalGap, JournalRecord } from '../../journal/record.ts'
+import { FakeJournal, FakeSource, FakeStorage, ImpatientClock, decoderConfig, journalUuid, silent } from './fakes.ts'
+
+const limits: Config['limits'] = {
+  connections: 1,
+  connectionsPerAddress: 1,
+  acceptsPerSecond: 1,
+  inFlight: 1,
+  heldBytes: 1,
+  heldBytesTotal: 1,
+  subscriptions: 1,
+  retained: 1,
+  sessions: 1,
+  queuedMessages: 1,
+  ...decoderConfig.limits
+}
+
+/** All that outlives a pipeline: journal, store, dead letters. */
+export interface World {
+  readonly records: (JournalRecord | JournalGap['kind'])[]
+  readonly storage: FakeStorage
+  readonly letterJournal: FakeJournal
+  readonly committed: Committed[]
+  readonly clock: ImpatientClock
+}
+
+export function worldOf(records: (JournalRecord | JournalGap['kind'])[]): World {
+  return { records, storage: new FakeStorage(), letterJournal: new FakeJournal(), committed: [], clock: new ImpatientClock() }
+}
+
+/** Opens a pipeline as the service does, on what the world holds. */
+export async function openPipeline(
+  world: World,
+  options: Partial<PipelineOptions> & { readonly batchPoints?: number; readonly chunk?: number } = {}
+) {
+  const { storage, letterJournal, records, committed, clock } = world
+  const journal = options.journal ?? { uuid: journalUuid, oldest: 0, durable: records.length }
+  const { position } = startingCheckpoint(storage.catalogue.checkpoint(), journal).checkpoint
+  const deadLetters = await DeadLetters.open({
+    journal: letterJournal,
+    scan: letterJournal.scan,
+    maxBytes: 10_000_000,
+    records: { journal: journal.uuid, position },
+    log: silent
+  })
+  return await Pipeline.open({
+    openSource: from => new FakeSource(records, from, options.chunk ?? 10),
+    storage,
+    deadLetters,
+    config: {
+      routes: [],
+      limits,
+      ingest: { batchPoints: options.batchPoints ?? 25, batchBytes: 1_000_000, batchDelay: 250, window: decoderConfig.window }
+    },
+    onCommitted: each => committed.push(each),
+    log: silent,
+    clock,
+    ...options,
+    journal
+  })
+}
