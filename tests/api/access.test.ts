@@ -1,5 +1,4 @@
 import { connect } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { buildApi } from '../../api/build-api.ts'
 import { isHostAccepted, isLoopbackAddress } from '../../api/access.ts'
@@ -153,8 +152,7 @@ describe('every answer', () => {
 
   it('to something that is no HTTP is a problem too', async () => {
     await using api = await openApi()
-    await listen(api)
-    const socket = connect((api.server.address() as AddressInfo).port, '127.0.0.1')
+    const socket = connect(Number(new URL(await listen(api)).port), '127.0.0.1')
     socket.end('GET / HTTP/9.9\r\n\r\n')
     let text = ''
     for await (const chunk of socket) text += String(chunk)

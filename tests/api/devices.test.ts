@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { FakeStorage, deviceOf, nowMs, nowNs, openApi, sourceOf } from './fakes.ts'
 
@@ -41,7 +41,7 @@ describe('GET /api/v1/devices', () => {
 
   it('pages through all of them once, and searches', async () => {
     const names = Array.from({ length: 25 }, (_, index) => `${index % 2 === 0 ? 'Even' : 'odd'}/${String(index).padStart(2, '0')}`)
-    await using api = await openApi({ storage: storageWith(...names.map(name => [name] as [string])) })
+    await using api = await openApi({ storage: storageWith(...names.map((name): [string] => [name])) })
     for (const [search, expected] of [
       ['', names],
       ['even', names.filter(name => name.startsWith('Even'))]

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import { pino } from 'pino'
 import { buildApi } from '../../api/build-api.ts'
 import { LiveStream } from '../../api/live-stream.ts'
@@ -7,7 +7,7 @@ import type { ApiOptions, ApiPorts, DeadLetter, DeadLetterQuery } from '../../ap
 import type { Api } from '../../api/routing.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Aggregate, AggregateRow, DeviceEntry, LatestValue, RawRow, RowQuery, Storage } from '../../storage/port.ts'
-import type { Field, FieldDefinition, FieldValue, Source } from '../../telemetry.ts'
+import type { FieldDefinition, FieldValue, Source } from '../../telemetry.ts'
 
 export const journal = '0a1b2c3d-1111-4222-8333-444455556666'
 export const otherJournal = 'ffffffff-1111-4222-8333-444455556666'
@@ -206,8 +206,8 @@ export async function openApi(given: Parameters<typeof fakePorts>[0] = {}): Prom
 /** The base address of an API that really listens. */
 export async function listen(api: Api): Promise<string> {
   await api.listen({ host: '127.0.0.1', port: 0 })
-  const { port } = api.server.address() as AddressInfo
-  return `http://127.0.0.1:${port}`
+  const address = api.server.address()
+  return `http://127.0.0.1:${typeof address === 'object' ? address?.port : address}`
 }
 
 /** Dead letters in memory, newest last, by the port's words. */
@@ -243,4 +243,15 @@ export async function until(condition: () => boolean, what: string, deadlineMs =
   }
 }
 
-export type { Field }
+/** The JSON of a text, as the type that the test goes on to hold against something. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- a check of every shape would be longer than the tests
+export function parseJson<T>(text: string): T {
+  const parsed: T = JSON.parse(text)
+  return parsed
+}
+
+/** The response to a request, as soon as its head is there. */
+export async function responseOf(request: ClientRequest): Promise<IncomingMessage> {
+  const [response] = await once(request, 'response')
+  return response
+}

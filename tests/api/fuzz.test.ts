@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { encodeCursor } from '../../api/cursors.ts'
 import { FakeStorage, deviceOf, journal, nowNs, openApi, rowOf, sourceOf } from './fakes.ts'
@@ -64,9 +64,9 @@ it('whatever the parameters are, the answer is a good one or a problem that is t
         ])
       else if (type.includes('application/json')) response.json()
     }),
-    { numRuns: 1_500 }
+    { numRuns: 600 }
   )
-  expect([...seen].toSorted()).toEqual([200, 400, 404])
+  expect(seen).toEqual(new Set([200, 400, 404]))
 })
 
 it('a cursor with any bit changed is refused or a cursor', async () => {
@@ -74,7 +74,7 @@ it('a cursor with any bit changed is refused or a cursor', async () => {
   await using api = await openApi({ storage })
   const { nextCursor } = (await api.inject({ url: '/api/v1/query?limit=5' })).json<{ nextCursor: string }>()
   await fc.assert(
-    fc.asyncProperty(fc.nat(nextCursor.length - 1), fc.constantFrom(...'AZaz09-_=.%'), async (index, letter) => {
+    fc.asyncProperty(fc.nat(nextCursor.length - 1), fc.constantFrom(...'A Z a z 0 9 - _ = . %'.split(' ')), async (index, letter) => {
       const cursor = encodeURIComponent(nextCursor.slice(0, index) + letter + nextCursor.slice(index + 1))
       const response = await api.inject({ url: `/api/v1/query?limit=5&cursor=${cursor}` })
       expect([200, 400]).toContain(response.statusCode)

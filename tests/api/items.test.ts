@@ -1,7 +1,7 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { aggregateItemToJson, rawItemToJson, valueToJson } from '../../api/items.ts'
-import { nowNs, rowOf, sourceOf } from './fakes.ts'
+import { nowNs, parseJson, rowOf, sourceOf } from './fakes.ts'
 
 describe('items', () => {
   it('have exactly the contract’s members', () => {
@@ -54,9 +54,9 @@ describe('items', () => {
     fc.assert(
       fc.property(name, name, fc.uniqueArray(fc.tuple(name, value), { selector: ([key]) => key, maxLength: 5 }), (device, tag, fields) => {
         const source = sourceOf(device, Object.fromEntries([[tag, 'x']]))
-        const item = JSON.parse(
+        const item = parseJson<{ device: string; tags: object; fields: object }>(
           rawItemToJson({ source, timeNs: nowNs, fields: fields.map(([key, given]) => ({ name: key, value: given })) }, 'iso')
-        ) as { device: string; tags: object; fields: object }
+        )
         expect(item.device).toBe(device)
         expect(Object.entries(item.tags)).toEqual([[tag, 'x']])
         expect(new Map(Object.entries(item.fields))).toEqual(new Map(fields.map(([key, given]) => [key, given === 0 ? 0 : given])))

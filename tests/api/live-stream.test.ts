@@ -2,13 +2,13 @@ import { once } from 'node:events'
 import http from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { Writable } from 'node:stream'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { LiveStream } from '../../api/live-stream.ts'
 import type { LiveStreamOptions, StreamFilter } from '../../api/live-stream.ts'
 import { MessageRing } from '../../api/message-ring.ts'
 import type { Source, StoredMessage } from '../../telemetry.ts'
-import { journal, listen, nowNs, openApi, otherJournal, sourceOf, until } from './fakes.ts'
+import { journal, listen, nowNs, openApi, otherJournal, parseJson, responseOf, sourceOf, until } from './fakes.ts'
 
 const porch = sourceOf('porch', { room: 'outside' })
 const hall = sourceOf('hall', {}, 'home')
@@ -123,7 +123,7 @@ describe('the live stream', () => {
     await until(() => sink.ordinals.length === 1, 'the live event')
     expect(sink.events).toEqual([
       { id: `${journal}:11`, event: 'gap', data: JSON.stringify({ from: `${journal}:${from}`, to: `${journal}:12` }) },
-      { id: `${journal}:12`, data: expect.any(String) as string }
+      { id: `${journal}:12`, data: expect.any(String) }
     ])
   })
 
@@ -146,7 +146,7 @@ describe('the live stream', () => {
       [2, 3]
     ])
     const fieldsOf = (sink: Sink): unknown =>
-      sink.events.map(({ data }) => (JSON.parse(data ?? '') as { items: { fields: object }[] }).items.map(({ fields }) => fields))
+      sink.events.map(({ data }) => parseJson<{ items: { fields: object }[] }>(data ?? '').items.map(({ fields }) => fields))
     expect(fieldsOf(byField)).toEqual([[{ h: 2 }], [{ u: 3 }]])
     expect(byMeasurement.events[0]?.data).toContain(`"time":${Number(nowNs / 1_000_000n)},`)
   })
@@ -176,7 +176,7 @@ describe('the live stream', () => {
           }
         }
       ),
-      { numRuns: 20 }
+      { numRuns: 12 }
     )
   })
 
@@ -242,7 +242,7 @@ describe('the live stream', () => {
 
   it('ends a client that falls out of the ring', async () => {
     await using stream = streamOf({ ringBytes: 10_000 })
-    let release = (): void => {}
+    let release: (() => void) | undefined
     const slow = new Writable({
       highWaterMark: 1,
       write: (_chunk, _encoding, done) => {
@@ -251,7 +251,7 @@ describe('the live stream', () => {
     })
     stream.connect(slow, everything, undefined)
     stream.publish(Array.from({ length: 1_000 }, (_, index) => message(index)))
-    release()
+    release?.()
     await until(() => slow.destroyed, 'it is ended')
     expect(stream.endedClients).toBe(1)
   })
@@ -305,18 +305,18 @@ describe('the ring of messages', () => {
   })
 })
 
-describe('GET /api/v1/stream', () => {
-  async function follow(
-    url: string,
-    headers: Readonly<Record<string, string>> = {}
-  ): Promise<{ response: IncomingMessage; text(): string }> {
-    const [response] = (await once(http.get(url, { agent: false, headers }), 'response')) as [IncomingMessage]
-    let text = ''
-    response.setEncoding('utf8').on('data', chunk => (text += String(chunk)))
-    response.on('error', () => {})
-    return { response, text: () => text }
-  }
+async function follow(
+  url: string,
+  headers: Readonly<Record<string, string>> = {}
+): Promise<{ response: IncomingMessage; text: () => string }> {
+  const response = await responseOf(http.get(url, { agent: false, headers }))
+  let text = ''
+  response.setEncoding('utf8').on('data', chunk => (text += String(chunk)))
+  response.on('error', () => {})
+  return { response, text: () => text }
+}
 
+describe('GET /api/v1/stream', () => {
   it('sends Server-Sent Events over HTTP, filtered as asked, with the security headers', async () => {
     const stream = streamOf()
     await using api = await openApi({ stream })
@@ -329,7 +329,7 @@ describe('GET /api/v1/stream', () => {
     await until(() => stream.clients === 1, 'the client is there')
     stream.publish([message(0, porch), message(1, hall)])
     await until(() => parseEvents(text()).length === 1, 'an event')
-    expect(parseEvents(text())[0]).toMatchObject({ id: `${journal}:1`, data: expect.stringContaining(`"time":"${nowNs + 1n}"`) as string })
+    expect(parseEvents(text())[0]).toMatchObject({ id: `${journal}:1`, data: expect.stringContaining(`"time":"${nowNs + 1n}"`) })
     response.destroy()
     await until(() => stream.clients === 0, 'the client is forgotten')
   })
@@ -360,7 +360,7 @@ describe('GET /api/v1/stream', () => {
     const { response } = await follow(`${base}/api/v1/stream`)
     const stuck = http.get(`${base}/api/v1/stream`, { agent: false })
     stuck.on('error', () => {})
-    const [unread] = (await once(stuck, 'response')) as [IncomingMessage]
+    const unread = await responseOf(stuck)
     unread.pause()
     unread.on('error', () => {})
     await until(() => stream.clients === 2, 'two clients')

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { rawItemToJson } from '../../api/items.ts'
 import { RowText } from '../../api/row-stream.ts'
 import type { RawRow } from '../../storage/port.ts'
-import { FakeStorage, journal, listen, nowNs, openApi, rowOf, sourceOf, until } from './fakes.ts'
+import { FakeStorage, journal, listen, nowNs, openApi, parseJson, responseOf, rowOf, sourceOf, until } from './fakes.ts'
 
 const source = sourceOf('meter', { site: 'north' })
 
@@ -17,8 +17,7 @@ function manyRows(count: number): readonly RawRow[] {
 }
 
 async function get(url: string): Promise<IncomingMessage> {
-  const [response] = (await once(http.get(url, { agent: false }), 'response')) as [IncomingMessage]
-  return response
+  return await responseOf(http.get(url, { agent: false }))
 }
 
 async function textOf(response: IncomingMessage): Promise<string> {
@@ -35,7 +34,7 @@ describe('a large answer', () => {
     await using api = await openApi({ storage: new FakeStorage(rows, { chunkRows: 1_000 }) })
     const base = await listen(api)
     const text = await textOf(await get(`${base}/api/v1/query?limit=19999&epoch=ns`))
-    const { items, nextCursor } = JSON.parse(text) as { items: { fields: { n: number } }[]; nextCursor: string }
+    const { items, nextCursor } = parseJson<{ items: { fields: { n: number } }[]; nextCursor: string }>(text)
     expect(items.map(item => item.fields.n)).toEqual(Array.from({ length: 19_999 }, (_, index) => index))
     const rest = await textOf(await get(`${base}/api/v1/query?cursor=${nextCursor}&epoch=ns`))
     expect(JSON.parse(rest)).toMatchObject({ items: [{ fields: { n: 19_999 } }], nextCursor: null })
@@ -51,7 +50,7 @@ describe('a large answer', () => {
     const second = await get(`${base}/api/v1/query?limit=15000&format=ndjson&cursor=${cursor}`)
     lines.push(...(await textOf(second)).trimEnd().split('\n'))
     expect(second.trailers['tidegate-next-cursor']).toBe('')
-    expect(lines.map(line => (JSON.parse(line) as { fields: { n: number } }).fields.n)).toEqual(rows.map((_, index) => index))
+    expect(lines.map(line => parseJson<{ fields: { n: number } }>(line).fields.n)).toEqual(rows.map((_, index) => index))
   })
 
   it('is taken from the store only as fast as the client reads', async () => {
@@ -68,7 +67,7 @@ describe('a large answer', () => {
     }
     expect(storage.handedOut).toBeLessThan(14_000)
     const text = await textOf(response)
-    expect((JSON.parse(text) as { items: unknown[] }).items).toHaveLength(16_000)
+    expect(parseJson<{ items: unknown[] }>(text).items).toHaveLength(16_000)
     expect(storage.handedOut).toBe(16_000)
   })
 
@@ -111,7 +110,7 @@ describe('a large answer', () => {
       await expect(textOf(response)).rejects.toMatchObject({ code: 'ECONNRESET' })
       expect(response.complete).toBe(false)
     }
-    expect(lines.map(line => (JSON.parse(line) as { msg: string; code: string }).code)).toEqual(['TG_BUG', 'TG_BUG', 'TG_BUG'])
+    expect(lines.map(line => parseJson<{ code: string }>(line).code)).toEqual(['TG_BUG', 'TG_BUG', 'TG_BUG'])
   })
 
   it('ends its query when nobody takes it for too long', async () => {

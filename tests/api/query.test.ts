@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { rawItemToJson } from '../../api/items.ts'
 import { TidegateError } from '../../errors.ts'
 import type { RawRow } from '../../storage/port.ts'
-import { FakeStorage, deviceOf, journal, nowNs, openApi, otherJournal, rowOf, sourceOf } from './fakes.ts'
+import { FakeStorage, deviceOf, journal, nowNs, openApi, otherJournal, parseJson, rowOf, sourceOf } from './fakes.ts'
 
 interface Page {
   readonly items: readonly unknown[]
@@ -31,7 +31,7 @@ function query(parameters: Readonly<Record<string, string | readonly string[]>>)
   return `/api/v1/query?${search.toString()}`
 }
 
-const jsonOf = (rows: readonly RawRow[]): unknown => rows.map(row => JSON.parse(rawItemToJson(row, 'iso')) as unknown)
+const jsonOf = (rows: readonly RawRow[]): unknown => rows.map(row => parseJson(rawItemToJson(row, 'iso')))
 
 describe('GET /api/v1/query', () => {
   it('answers the raw items of the last hour, oldest first', async () => {
@@ -214,7 +214,7 @@ describe('GET /api/v1/query', () => {
   it('names an unknown aggregate', async () => {
     await using api = await openApi({ storage: new FakeStorage() })
     const response = await api.inject({ url: query({ every: '1m', agg: 'mean,median' }) })
-    expect(response.json()).toMatchObject({ status: 400, parameter: 'agg', detail: expect.stringContaining('median') as string })
+    expect(response.json()).toMatchObject({ status: 400, parameter: 'agg', detail: expect.stringContaining('median') })
   })
 
   it('refuses a parameter that is given twice', async () => {
@@ -307,7 +307,7 @@ describe('formats', () => {
     expect(response.headers['content-type']).toBe('application/x-ndjson; charset=utf-8')
     expect(response.body.endsWith('\n')).toBe(true)
     const lines = response.body.split('\n').slice(0, -1)
-    expect(lines.map(line => JSON.parse(line) as unknown)).toEqual(json.items)
+    expect(lines.map(line => parseJson(line))).toEqual(json.items)
     expect(response.headers['tidegate-next-cursor']).toBe(json.nextCursor)
   })
 

@@ -18,7 +18,7 @@ describe('POST /api/v1/telemetry', () => {
     ['application/json', Buffer.alloc(0)]
   ])('publishes the %s body as it is and answers its position', async (type, payload) => {
     const edge = recorder()
-    await using api = await openApi({ append: edge.append })
+    await using api = await openApi({ append: async publish => await edge.append(publish) })
     const response = await api.inject({
       method: 'POST',
       url: `/api/v1/telemetry?topic=${encodeURIComponent('home/küche #1'.replace(' #1', ''))}`,
@@ -31,7 +31,7 @@ describe('POST /api/v1/telemetry', () => {
   })
 
   it('answers only when the publish is durable', async () => {
-    let durable = (_ordinal: number): void => {}
+    let durable: ((ordinal: number) => void) | undefined
     await using api = await openApi({ append: async () => await new Promise<number>(resolve => (durable = resolve)) })
     let answered = false
     const answer = api
@@ -42,7 +42,7 @@ describe('POST /api/v1/telemetry', () => {
       })
     await new Promise(resolve => setTimeout(resolve, 30))
     expect(answered).toBe(false)
-    durable(3)
+    durable?.(3)
     expect(await answer).toBe(202)
   })
 
@@ -66,7 +66,7 @@ describe('POST /api/v1/telemetry', () => {
     'refuses ?%s and appends nothing',
     async query => {
       const edge = recorder()
-      await using api = await openApi({ append: edge.append })
+      await using api = await openApi({ append: async publish => await edge.append(publish) })
       const response = await api.inject({
         method: 'POST',
         url: `/api/v1/telemetry?${query}`,
