@@ -6,7 +6,21 @@ import { Counter, Gauge, Registry } from 'prom-client'
  */
 export const metricTable = {
   tidegate_journal_appended_records_total: { type: 'counter', process: 'edge', help: 'Records appended to the journal since the start.' },
-  tidegate_journal_head_position: { type: 'gauge', process: 'edge', help: 'Ordinal that the next record gets.' }
+  tidegate_journal_head_position: { type: 'gauge', process: 'edge', help: 'Ordinal that the next record gets.' },
+
+  // the live stream
+  tidegate_stream_clients: { type: 'gauge', process: 'service', help: 'Clients that follow the live stream.' },
+  tidegate_stream_ring_bytes: {
+    type: 'gauge',
+    process: 'service',
+    help: 'Memory of the messages kept for clients that resume, estimated.'
+  },
+  tidegate_stream_events_total: { type: 'counter', process: 'service', help: 'Events sent to clients of the live stream since the start.' },
+  tidegate_stream_ended_clients_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Clients of the live stream ended because they did not read, since the start.'
+  }
 } as const satisfies Record<
   string,
   { type: 'counter' | 'gauge'; process: 'edge' | 'service' | 'both'; help: string; labels?: readonly string[] }

@@ -7,6 +7,8 @@ import { describe, expect, it } from 'vitest'
 import { LiveStream } from '../../api/live-stream.ts'
 import type { LiveStreamOptions, StreamFilter } from '../../api/live-stream.ts'
 import { MessageRing } from '../../api/message-ring.ts'
+import { bindStreamMetrics } from '../../api/stream-metrics.ts'
+import { Metrics } from '../../metrics.ts'
 import type { Source, StoredMessage } from '../../telemetry.ts'
 import { journal, listen, nowNs, openApi, otherJournal, parseJson, responseOf, sourceOf, until } from './fakes.ts'
 
@@ -254,6 +256,21 @@ describe('the live stream', () => {
     release?.()
     await until(() => slow.destroyed, 'it is ended')
     expect(stream.endedClients).toBe(1)
+  })
+
+  it('counts its clients, events and memory', async () => {
+    await using stream = streamOf()
+    const metrics = new Metrics()
+    bindStreamMetrics(metrics, stream)
+    const sink = new Sink()
+    stream.connect(sink, everything, undefined)
+    stream.publish([message(0), message(1)])
+    await until(() => sink.ordinals.length === 2, 'two events')
+    const text = await metrics.render()
+    expect(text).toContain('\ntidegate_stream_clients 1\n')
+    expect(text).toContain('\ntidegate_stream_events_total 2\n')
+    expect(text).toContain('\ntidegate_stream_ended_clients_total 0\n')
+    expect(text).toContain(`\ntidegate_stream_ring_bytes ${stream.ringBytes}\n`)
   })
 
   it('shows idle clients that it is alive', async () => {

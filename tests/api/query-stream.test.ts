@@ -92,6 +92,7 @@ describe('a large answer', () => {
     let length = 0
     for await (const slice of text.slices()) length += slice.length
     done = true
+    turns.push(encoded)
     const inOneTurn = turns.map((count, index) => count - (turns[index - 1] ?? 0))
     expect(encoded).toBe(50_000)
     // 64 KiB of these rows, and a slice that was begun
