@@ -71,7 +71,7 @@ describe('a large answer', () => {
     expect(storage.handedOut).toBe(16_000)
   })
 
-  it('gives other work its turn after every 64 KiB, also when the store has all rows at hand', async () => {
+  it('gives other work its turn after every 32 KiB, also when the store has all rows at hand', async () => {
     const wide = manyRows(50_000)
     let encoded = 0
     const text = new RowText({
@@ -95,8 +95,8 @@ describe('a large answer', () => {
     turns.push(encoded)
     const inOneTurn = turns.map((count, index) => count - (turns[index - 1] ?? 0))
     expect(encoded).toBe(50_000)
-    // 64 KiB of these rows, and a slice that was begun
-    expect(Math.max(...inOneTurn)).toBeLessThanOrEqual(2 * Math.ceil(65_536 / (length / 50_000)))
+    // 32 KiB of these rows, and a slice that was begun
+    expect(Math.max(...inOneTurn)).toBeLessThanOrEqual(2 * Math.ceil(32_768 / (length / 50_000)))
   })
 
   it('breaks off visibly when the store fails after the first part', async () => {
