@@ -21,6 +21,7 @@ import type { TimeFormat } from './times.ts'
 const sliceChars = 64 * 1_024
 const sliceMessages = 500
 const textsBytes = 1_024 * 1_024
+const endMs = 1_000
 
 export interface LiveStreamOptions {
   /** UUID of the journal. */
@@ -124,11 +125,12 @@ export class LiveStream implements AsyncDisposable {
     this.#schedule(client)
   }
 
-  /** Ends all clients, those that do not read at once; further messages still go into the ring. */
+  /** Ends all clients; who has not taken the rest after a second is cut off. Further messages still go into the ring. */
   endClients(): void {
-    for (const { sink, blockedSinceMs } of this.#clients) {
-      if (blockedSinceMs === undefined) sink.end()
-      else sink.destroy()
+    for (const { sink } of this.#clients) {
+      sink.end()
+      const timer = setTimeout(() => sink.destroy(), endMs)
+      sink.once('close', () => clearTimeout(timer))
     }
   }
 

@@ -29,7 +29,7 @@ export function registerOpenapi(api: Api): void {
   })
   void api.register(fastifySwaggerUi, {
     routePrefix: '/docs',
-    uiConfig: { url: '/openapi.json', validatorUrl: null, docExpansion: 'list' },
+    uiConfig: { validatorUrl: null, docExpansion: 'list' },
     staticCSP: docsPolicy
   })
 }

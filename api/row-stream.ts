@@ -1,12 +1,12 @@
 /**
- * Rows of the store as the text of an answer. Text comes in slices of about 64 KiB; between two of them other work of the
+ * Rows of the store as the text of an answer. Text comes in slices of about 32 KiB; between two of them other work of the
  * process gets its turn, so that no answer holds the event loop for more than a few milliseconds, and a slice is made only
  * when the one before was taken, so that a large answer needs no more memory than a small one.
  */
 import { Readable } from 'node:stream'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-const sliceChars = 64 * 1_024
+const sliceChars = 32 * 1_024
 /** What is held back before the headers are sent: an error up to here is still a problem answer. */
 const heldChars = 256 * 1_024
 
@@ -99,7 +99,7 @@ export async function holdText(slices: AsyncGenerator<string, void, void>, optio
     if (next.done === true) return { whole: held }
     held += next.value
     if (held.length >= heldChars)
-      return { stream: Readable.from(watched(held, slices, options), { objectMode: false, highWaterMark: sliceChars }) }
+      return { stream: Readable.from(watched(held, slices, options), { objectMode: false, highWaterMark: 2 * sliceChars }) }
   }
 }
 

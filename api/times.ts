@@ -79,10 +79,23 @@ function floorMs(ns: bigint): number {
   return Number(ns % nsPerMs < 0n ? ms - 1n : ms)
 }
 
+const nsPerSecond = 1_000_000_000n
+let lastSeconds = 0
+let lastPrefix = '1970-01-01T00:00:00.'
+
+/** Rows come in the order of time, so that most share their second with the one before: its text is kept. */
 function nsToIso(ns: bigint): string {
-  const ms = floorMs(ns)
-  const subNs = Number(ns - BigInt(ms) * nsPerMs)
-  return `${new Date(ms).toISOString().slice(0, -1)}${String(subNs).padStart(6, '0')}Z`
+  let seconds = Number(ns / nsPerSecond)
+  let rest = Number(ns % nsPerSecond)
+  if (rest < 0) {
+    rest += 1_000_000_000
+    seconds -= 1
+  }
+  if (seconds !== lastSeconds) {
+    lastSeconds = seconds
+    lastPrefix = new Date(seconds * 1_000).toISOString().slice(0, 20)
+  }
+  return `${lastPrefix}${String(rest).padStart(9, '0')}Z`
 }
 
 const unitsMs: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }

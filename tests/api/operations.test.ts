@@ -1,0 +1,196 @@
+import { describe, expect, it } from 'vitest'
+import type { DeadLetter, HttpPublish, Ledger } from '../../api/ports.ts'
+import { fakeDeadLetters, journal, nowNs, openApi, rowOf, sourceOf } from './fakes.ts'
+
+const letters: readonly DeadLetter[] = Array.from({ length: 7 }, (_, index) => ({
+  ordinal: 10 + index,
+  receivedNs: nowNs + BigInt(index),
+  clientId: `client ${index}`,
+  topic: `t/${index % 2}`,
+  payload: index === 3 ? Uint8Array.of(0xc3, 0x28) : Buffer.from(`{"n":${index}`),
+  reason: index % 3 === 0 ? 'broken-json' : 'too-deep',
+  detail: `because ${index}`
+}))
+
+describe('GET /api/v1/dead-letters', () => {
+  it('answers each with its payload as text, or in base64 where it is none, and the counts by reason', async () => {
+    await using api = await openApi({ deadLetters: fakeDeadLetters(letters) })
+    const body = (await api.inject({ url: '/api/v1/dead-letters' })).json<{ items: unknown[]; nextCursor: null; counts: object }>()
+    expect(body.items).toEqual(
+      letters.map((letter, index) => ({
+        position: `${journal}:${10 + index}`,
+        time: `2026-05-04T03:02:01.00000000${index}Z`,
+        clientId: letter.clientId,
+        topic: letter.topic,
+        ...(index === 3 ? { payloadBase64: 'wyg=' } : { payload: `{"n":${index}` }),
+        reason: letter.reason,
+        detail: letter.detail
+      }))
+    )
+    expect([body.nextCursor, body.counts]).toEqual([null, { 'broken-json': 3, 'too-deep': 4 }])
+  })
+
+  it('keeps a byte order mark of a payload', async () => {
+    const letter: DeadLetter = { ...(letters[0] ?? expect.fail()), payload: Buffer.from('\ufeff{') }
+    await using api = await openApi({ deadLetters: fakeDeadLetters([letter]) })
+    expect((await api.inject({ url: '/api/v1/dead-letters' })).json()).toMatchObject({ items: [{ payload: '\ufeff{' }] })
+  })
+
+  it('pages through what is selected once', async () => {
+    await using api = await openApi({ deadLetters: fakeDeadLetters(letters) })
+    const select = `reason=too-deep&topic=${encodeURIComponent('t/0')}&from=2026-05-04T03:02:01Z&limit=1`
+    const seen: string[] = []
+    let cursor: string | null = null
+    do {
+      const url: string = `/api/v1/dead-letters?${select}${cursor === null ? '' : `&cursor=${cursor}`}`
+      const page: { items: { clientId: string }[]; nextCursor: string | null } = (await api.inject({ url })).json()
+      seen.push(...page.items.map(item => item.clientId))
+      cursor = page.nextCursor
+    } while (cursor !== null)
+    expect(seen).toEqual(['client 2', 'client 4'])
+  })
+
+  it('gives times exactly, and refuses a cursor of another selection', async () => {
+    const deadLetters = fakeDeadLetters(letters)
+    await using api = await openApi({ deadLetters })
+    const url = '/api/v1/dead-letters?from=2026-05-04T03:02:01.000000002Z&to=1777863721001&limit=2'
+    const { nextCursor } = (await api.inject({ url })).json<{ nextCursor: string }>()
+    expect(deadLetters.queries[0]).toMatchObject({ fromNs: nowNs + 2n, toNs: nowNs + 1_000_000n, limit: 2 })
+    expect((await api.inject({ url: `/api/v1/dead-letters?cursor=${nextCursor}` })).json()).toMatchObject({
+      status: 400,
+      parameter: 'cursor'
+    })
+  })
+})
+
+describe('POST /api/v1/mappings/test', () => {
+  it('answers what the message would become, with exact integers', async () => {
+    const asked: (HttpPublish & { clientId: string })[] = []
+    const source = sourceOf('lamp', { room: 'hall' }, 'home')
+    await using api = await openApi({
+      testMapping: message => {
+        asked.push(message)
+        return {
+          outcome: 'stored',
+          route: 'home/{room}/{device}',
+          points: [{ ...rowOf(source, nowNs, { n: 9_007_199_254_740_993n, t: 1.5 }), ordinal: 0 }]
+        }
+      }
+    })
+    const response = await api.inject({
+      method: 'POST',
+      url: '/api/v1/mappings/test',
+      payload: { topic: 'home/hall/lamp', payload: '{"t":1.5}', clientId: 'c' }
+    })
+    expect(response.body).toBe(
+      '{"outcome":"stored","route":"home/{room}/{device}","points":[{"time":"2026-05-04T03:02:01.000000000Z","device":"lamp",' +
+        '"measurement":"home","tags":{"room":"hall"},"fields":{"n":9007199254740993,"t":1.5}}]}'
+    )
+    expect(asked.map(({ topic, payload, clientId }) => [topic, Buffer.from(payload).toString(), clientId])).toEqual([
+      ['home/hall/lamp', '{"t":1.5}', 'c']
+    ])
+  })
+
+  it('takes a payload in base64, answers reasons, and publishes as http unless told otherwise', async () => {
+    await using api = await openApi({
+      testMapping: ({ payload, clientId }) => ({
+        outcome: 'deadLettered',
+        route: null,
+        points: [],
+        reason: clientId,
+        detail: Buffer.from(payload).toString('hex')
+      })
+    })
+    const response = await api.inject({ method: 'POST', url: '/api/v1/mappings/test', payload: { topic: 'a', payloadBase64: 'AP8=' } })
+    expect(response.json()).toEqual({ outcome: 'deadLettered', route: null, points: [], reason: 'http', detail: '00ff' })
+  })
+
+  it.each([
+    ['{"payload":"1"}', 'topic'],
+    ['{"topic":"a"}', 'payload'],
+    ['{"topic":"a","payload":"1","payloadBase64":"MQ=="}', 'payload'],
+    ['{"topic":"a","payload":1}', 'payload'],
+    ['{"topic":"a","payloadBase64":"*"}', 'payloadBase64'],
+    ['{"topic":"a","payload":"1","qos":1}', 'qos'],
+    ['{"topic":"a","payload":"1","__proto__":{}}', undefined],
+    ['[]', undefined],
+    ['null', undefined],
+    ['{', undefined],
+    ['', undefined]
+  ])('refuses %s, naming %s', async (payload, parameter) => {
+    await using api = await openApi()
+    const response = await api.inject({
+      method: 'POST',
+      url: '/api/v1/mappings/test',
+      headers: { 'content-type': 'application/json' },
+      payload
+    })
+    expect(response.json()).toMatchObject({ status: 400, code: 'TG_BODY_INVALID', ...(parameter === undefined ? {} : { parameter }) })
+  })
+})
+
+describe('operations', () => {
+  it('GET /api/v1/ledger answers exactly the ledger', async () => {
+    const ledger: Ledger = {
+      since: 1,
+      accepted: 20,
+      stored: 11,
+      inJournal: 2,
+      deadLettered: 3,
+      ignored: 1,
+      deduplicated: 1,
+      dropped: 1,
+      damaged: 1,
+      balanced: true,
+      sinceStart: { shed: 5, resends: 6, refused: 7 }
+    }
+    await using api = await openApi({ ledger: async () => ledger })
+    expect((await api.inject({ url: '/api/v1/ledger' })).json()).toEqual(ledger)
+  })
+
+  it('GET /readyz is 200 with reasons while ready, 503 otherwise', async () => {
+    const reasons = [{ code: 'TG_STORE_UNAVAILABLE', message: 'the store does not answer' }]
+    for (const ready of [true, false]) {
+      await using api = await openApi({ readiness: () => ({ ready, reasons }) })
+      const response = await api.inject({ url: '/readyz' })
+      expect([response.statusCode, response.json()]).toEqual([ready ? 200 : 503, { ready, reasons }])
+    }
+  })
+
+  it('GET /metrics is Prometheus text, GET /healthz says ok', async () => {
+    await using api = await openApi({ metrics: async () => 'tidegate_x 1\n' })
+    const metrics = await api.inject({ url: '/metrics' })
+    expect([metrics.headers['content-type'], metrics.body]).toEqual(['text/plain; version=0.0.4; charset=utf-8', 'tidegate_x 1\n'])
+    expect((await api.inject({ url: '/healthz' })).json()).toEqual({ status: 'ok' })
+  })
+
+  it('a route that does not exist is a 404 problem, with any method', async () => {
+    await using api = await openApi()
+    for (const [method, url] of [
+      ['GET', '/api/v1/nothing'],
+      ['DELETE', '/api/v1/devices/a'],
+      ['POST', '/api/v1/query'],
+      ['PUT', '/'],
+      ['HEAD', '/api/v1/query'],
+      ['GET', '/api/v1/devices/a/b']
+    ] as const) {
+      const response = await api.inject({ method, url })
+      expect(response.statusCode).toBe(404)
+      expect(response.headers['content-type']).toContain('application/problem+json')
+      if (method !== 'HEAD')
+        expect(response.json()).toMatchObject({ type: 'urn:tidegate:error:TG_ROUTE_UNKNOWN', title: 'No such route', status: 404 })
+    }
+  })
+
+  it('an unexpected failure is a 500 problem that tells nothing of the inside', async () => {
+    await using api = await openApi()
+    const response = await api.inject({ url: '/api/v1/ledger' })
+    expect(response.json()).toEqual({
+      type: 'urn:tidegate:error:TG_BUG',
+      title: 'Unexpected failure',
+      status: 500,
+      detail: 'the log of the service has the details',
+      code: 'TG_BUG'
+    })
+  })
+})
