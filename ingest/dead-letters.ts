@@ -51,9 +51,9 @@ export interface DeadLetterQuery {
   readonly reason?: string
   /** An MQTT topic filter. */
   readonly topic?: string
-  /** Received time: from (inclusive) to (exclusive), ms. */
-  readonly fromMs?: number
-  readonly toMs?: number
+  /** Received time: from (inclusive) to (exclusive), ns. */
+  readonly fromNs?: bigint
+  readonly toNs?: bigint
   /** Only letters behind this one. */
   readonly after?: number
   readonly limit: number
@@ -254,8 +254,8 @@ export class DeadLetters {
 
 function matches(letter: DeadLetter, query: DeadLetterQuery, filter: TopicPattern | undefined): boolean {
   if (query.reason !== undefined && letter.reason !== query.reason) return false
-  if (query.fromMs !== undefined && letter.receivedMs < query.fromMs) return false
-  if (query.toMs !== undefined && letter.receivedMs >= query.toMs) return false
+  if (query.fromNs !== undefined && letter.receivedNs < query.fromNs) return false
+  if (query.toNs !== undefined && letter.receivedNs >= query.toNs) return false
   return filter === undefined || filter.match(letter.topic.split('/')) !== undefined
 }
 

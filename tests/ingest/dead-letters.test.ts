@@ -114,7 +114,9 @@ test('lists filter by reason, topic and time, page by page, without leaving one 
   expect(await pages({ reason: 'broken-json' })).toEqual(all.filter(ordinal => ordinal % 4 === 1))
   expect(await pages({ topic: 'plant/+/x' })).toEqual(all)
   expect(await pages({ topic: 'plant/1/#' })).toEqual(all.filter(ordinal => ordinal % 3 === 1))
-  expect(await pages({ fromMs: receivedMs + 10, toMs: receivedMs + 15 })).toEqual([10, 11, 12, 13, 14])
+  expect(await pages({ fromNs: BigInt(receivedMs + 10) * 1_000_000n, toNs: BigInt(receivedMs + 15) * 1_000_000n })).toEqual([
+    10, 11, 12, 13, 14
+  ])
   expect(await pages({ reason: 'series-limit' })).toEqual([])
   await expect(letters.list({ topic: 'a/#/b', limit: 1 })).rejects.toMatchObject({
     code: 'TG_PARAMETER_INVALID',
