@@ -141,7 +141,8 @@ export class EmbeddedDatabase implements AsyncDisposable {
       } catch (error) {
         this.#stale = true
         await this.#rollback(error)
-        throw translate(error)
+        // DuckDB's words when only the checkpoint that followed has failed; trying again would count the batch twice.
+        if (!/commit succeeded and is durable/i.test(String(error))) throw translate(error)
       }
       for (const apply of applies) apply()
       return result
@@ -180,6 +181,10 @@ export class EmbeddedDatabase implements AsyncDisposable {
     if (this.#closed) return
     this.#closed = true
     const turns = [await this.#writes.take(), await this.#reads.take().catch(() => undefined)]
+    // Closing would do the same, but on the event loop.
+    await this.#writer.run('CHECKPOINT').catch((error: unknown) => {
+      this.#options.log.warn({ err: error, code: 'TG_STORE_UNAVAILABLE' }, 'database is closed without a checkpoint of its own')
+    })
     this.#closeInstance()
     openFolders.delete(this.#folder)
     for (const turn of turns) turn?.release()

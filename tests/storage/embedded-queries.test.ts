@@ -124,7 +124,7 @@ test('out of order, duplicate and mixed points read back as a model has them, in
       const { inserted, replaced, expired } = await store.tally()
       expect(inserted - replaced - expired).toBe(model.size)
     }),
-    { numRuns: 25 }
+    { numRuns: 15 }
   )
 })
 
