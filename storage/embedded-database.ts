@@ -18,7 +18,10 @@ import { Turns } from './embedded-turns.ts'
 export interface EmbeddedDatabaseOptions {
   /** The database is tidegate.duckdb in it; made when missing. */
   readonly folder: string
-  /** DuckDB's memory limit; what does not fit is spilled to <folder>/spill. */
+  /**
+   * DuckDB's memory limit; what does not fit is spilled to <folder>/spill. A write that fails for want of memory doubles it,
+   * up to four times its value, until the next start.
+   */
   readonly memoryBytes: number
   /** Default: cores − 1, at least 1. */
   readonly threads?: number
@@ -39,6 +42,8 @@ export type Loader = (connection: DuckDBConnection) => Promise<void>
 
 /** Catalogue reads that wait; each takes a few milliseconds. */
 const queuedReads = 1000
+/** How far the memory limit may grow when a write cannot be done within it. */
+const maxMemoryFactor = 4
 const maxSpillBytes = 4 * 1024 ** 3
 /** DuckDB does not notice that the same process opens a file twice, and then loses data. */
 const openFolders = new Set<string>()
@@ -55,6 +60,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
   #instance: DuckDBInstance
   #writer: DuckDBConnection
   #reader: DuckDBConnection
+  #memoryBytes: number
   #generation = 0
   #stale = false
   #broken = false
@@ -66,6 +72,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
     opened: Opened
   ) {
     this.#options = options
+    this.#memoryBytes = options.memoryBytes
     this.#folder = paths.folder
     this.#path = paths.path
     this.#spill = paths.spill
@@ -193,10 +200,13 @@ export class EmbeddedDatabase implements AsyncDisposable {
   async #revive(): Promise<void> {
     if (this.#closed) throw closedError()
     if (this.#broken) {
-      this.#options.log.warn({ code: 'TG_STORE_UNAVAILABLE', path: this.#path }, 'database is opened again after a fatal failure')
+      this.#options.log.warn(
+        { code: 'TG_STORE_UNAVAILABLE', path: this.#path, memoryBytes: this.#memoryBytes },
+        'database is opened again after a fatal failure'
+      )
       this.#closeInstance()
       const paths = { folder: this.#folder, path: this.#path, spill: this.#spill }
-      const opened = await openInstance(this.#options, paths, Date.now() + 1000)
+      const opened = await openInstance({ ...this.#options, memoryBytes: this.#memoryBytes }, paths, Date.now() + 1000)
       this.#instance = opened.instance
       this.#writer = opened.writer
       this.#reader = opened.reader
@@ -217,6 +227,12 @@ export class EmbeddedDatabase implements AsyncDisposable {
 
   async #rollback(error: unknown): Promise<void> {
     this.noteFailure(error)
+    // Texts over 4 KB are kept in blocks that a checkpoint pins all at once, for a row group of 122,880 points: with too
+    // little memory no write would ever succeed again, and what was acknowledged would never become visible.
+    if (/out of memory|failed to (pin|allocate)/i.test(String(error))) {
+      this.#broken = true
+      this.#memoryBytes = Math.min(this.#memoryBytes * 2, this.#options.memoryBytes * maxMemoryFactor)
+    }
     try {
       await this.#writer.run('ROLLBACK')
     } catch (failure) {
