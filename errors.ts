@@ -21,8 +21,11 @@ export const errorTable = {
   // stores
   TG_STORE_UNAVAILABLE: { title: 'The store does not answer', outcome: 'retry', status: 503 },
   TG_STORE_REFUSED: { title: 'The store refuses the credentials or the bucket', outcome: 'retry', status: 503 },
+  TG_STORE_UNREADABLE: { title: 'The database file cannot be opened', outcome: 'reject', status: 500 },
   TG_QUERY_BUSY: { title: 'Too many queries are waiting', outcome: 'retry', status: 503 },
   TG_QUERY_CANCELLED: { title: 'The query was cancelled', outcome: 'retry', status: 499 },
+  TG_QUERY_TIMEOUT: { title: 'The query took too long', outcome: 'retry', status: 504 },
+  TG_QUERY_TOO_LARGE: { title: 'The query needs more memory than it may have', outcome: 'reject', status: 422 },
 
   // HTTP
   TG_PARAMETER_INVALID: { title: 'A parameter is wrong', outcome: 'reject', status: 400 },
