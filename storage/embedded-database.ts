@@ -57,9 +57,13 @@ export class EmbeddedDatabase implements AsyncDisposable {
   readonly #loaders: Loader[] = []
   readonly #writes = new Turns(1, Number.POSITIVE_INFINITY)
   readonly #reads = new Turns(1, queuedReads)
-  #instance: DuckDBInstance
-  #writer: DuckDBConnection
-  #reader: DuckDBConnection
+  readonly #idle: DuckDBConnection[] = []
+  readonly #borrowed = new Set<DuckDBConnection>()
+  /** Connections lent or being made. */
+  #lent = 0
+  /** Undefined between closing and opening again, also when opening again has failed. */
+  #opened: Opened | undefined
+  #reopening: Promise<void> | undefined
   #memoryBytes: number
   #generation = 0
   #stale = false
@@ -76,9 +80,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
     this.#folder = paths.folder
     this.#path = paths.path
     this.#spill = paths.spill
-    this.#instance = opened.instance
-    this.#writer = opened.writer
-    this.#reader = opened.reader
+    this.#opened = opened
   }
 
   /**
@@ -104,7 +106,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
-  /** Grows by one whenever the file was opened again: connections from before are of no use then. */
+  /** How often the file was opened again. */
   get generation(): number {
     return this.#generation
   }
@@ -162,8 +164,8 @@ export class EmbeddedDatabase implements AsyncDisposable {
   async read(sql: string, values: Record<string, DuckDBValue> = {}): Promise<DuckDBValue[][]> {
     const turn = await this.#reads.take()
     try {
-      if (this.#closed) throw closedError()
-      return await (await this.#reader.run(sql, values)).getRows()
+      if (this.#closed || this.#opened === undefined) throw closedError()
+      return await (await this.#opened.reader.run(sql, values)).getRows()
     } catch (error) {
       this.noteFailure(error)
       throw translate(error)
@@ -172,10 +174,26 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
-  /** A further connection for queries; the caller closes it. */
-  async connect(): Promise<DuckDBConnection> {
-    if (this.#closed) throw closedError()
-    return await this.#instance.connect()
+  /** A connection for queries; the caller gives it back. It is interrupted when the file has to be opened again. */
+  async borrow(): Promise<DuckDBConnection> {
+    while (this.#reopening !== undefined) await this.#reopening
+    if (this.#closed || this.#opened === undefined) throw closedError()
+    this.#lent += 1
+    try {
+      const connection = this.#idle.pop() ?? (await this.#opened.instance.connect())
+      this.#borrowed.add(connection)
+      return connection
+    } catch (error) {
+      this.#lent -= 1
+      throw translate(error)
+    }
+  }
+
+  giveBack(connection: DuckDBConnection): void {
+    if (!this.#borrowed.delete(connection)) return
+    this.#lent -= 1
+    if (this.#closed || this.#reopening !== undefined) connection.closeSync()
+    else this.#idle.push(connection)
   }
 
   /** Tells the database of an error that a query met, so that a fatal one is followed by opening it again. */
@@ -183,36 +201,34 @@ export class EmbeddedDatabase implements AsyncDisposable {
     if (isFatal(error)) this.#broken = true
   }
 
-  /** Waits for the transaction and the read that run, then closes the file. A second call does nothing. */
+  /** Ends queries, waits for the transaction and the read that run, and closes the file. A second call does nothing. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     const turns = [await this.#writes.take(), await this.#reads.take().catch(() => undefined)]
     // Closing would do the same, but on the event loop.
-    await this.#writer.run('CHECKPOINT').catch((error: unknown) => {
+    await this.#opened?.writer.run('CHECKPOINT').catch((error: unknown) => {
       this.#options.log.warn({ err: error, code: 'TG_STORE_UNAVAILABLE' }, 'database is closed without a checkpoint of its own')
     })
-    this.#closeInstance()
+    await this.#closeInstance()
     openFolders.delete(this.#folder)
     for (const turn of turns) turn?.release()
+  }
+
+  get #writer(): DuckDBConnection {
+    if (this.#opened === undefined) throw closedError()
+    return this.#opened.writer
   }
 
   async #revive(): Promise<void> {
     if (this.#closed) throw closedError()
     if (this.#broken) {
-      this.#options.log.warn(
-        { code: 'TG_STORE_UNAVAILABLE', path: this.#path, memoryBytes: this.#memoryBytes },
-        'database is opened again after a fatal failure'
-      )
-      this.#closeInstance()
-      const paths = { folder: this.#folder, path: this.#path, spill: this.#spill }
-      const opened = await openInstance({ ...this.#options, memoryBytes: this.#memoryBytes }, paths, Date.now() + 1000)
-      this.#instance = opened.instance
-      this.#writer = opened.writer
-      this.#reader = opened.reader
-      this.#generation += 1
-      this.#broken = false
-      this.#stale = true
+      this.#reopening = this.#reopen()
+      try {
+        await this.#reopening
+      } finally {
+        this.#reopening = undefined
+      }
     }
     if (this.#stale) {
       try {
@@ -222,6 +238,24 @@ export class EmbeddedDatabase implements AsyncDisposable {
         throw translate(error)
       }
       this.#stale = false
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    this.#options.log.warn(
+      { code: 'TG_STORE_UNAVAILABLE', path: this.#path, memoryBytes: this.#memoryBytes },
+      'database is opened again after a failure'
+    )
+    const turn = await this.#reads.take()
+    try {
+      await this.#closeInstance()
+      const paths = { path: this.#path, spill: this.#spill }
+      this.#opened = await openInstance({ ...this.#options, memoryBytes: this.#memoryBytes }, paths, Date.now() + 1000)
+      this.#generation += 1
+      this.#broken = false
+      this.#stale = true
+    } finally {
+      turn.release()
     }
   }
 
@@ -241,10 +275,18 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
-  #closeInstance(): void {
-    this.#reader.closeSync()
-    this.#writer.closeSync()
-    this.#instance.closeSync()
+  /** Every connection has to be closed first: one left over keeps the old instance alive, and two of them ruin the file. */
+  async #closeInstance(): Promise<void> {
+    while (this.#lent > 0) {
+      for (const connection of this.#borrowed) connection.interrupt()
+      await delay(5)
+    }
+    for (const connection of this.#idle.splice(0)) connection.closeSync()
+    const opened = this.#opened
+    this.#opened = undefined
+    opened?.reader.closeSync()
+    opened?.writer.closeSync()
+    opened?.instance.closeSync()
   }
 }
 

@@ -74,6 +74,23 @@ test('a statement that needs more memory than there is ends alone', async () => 
   await statements.close()
 })
 
+test('a statement that runs while the database is opened again is ended, and the next one is served by the new one', async () => {
+  await using folder = await makeFolder()
+  await using database = await openDatabase(folder.path)
+  const statements = new EmbeddedStatements(database, { timeoutMs: 60_000, queued: 2 })
+  await database.transaction(async ({ connection }) => void (await connection.run('CREATE TABLE kept AS SELECT 1 AS n')))
+  const run = statements.run(endless, new AbortController().signal, nothing).catch(codeOf)
+  database.noteFailure(new Error('FATAL Error: database has been invalidated because of a previous fatal error'))
+  await database.transaction(async ({ connection }) => void (await connection.run('INSERT INTO kept VALUES (2)')))
+  expect(await run).toBe('TG_STORE_UNAVAILABLE')
+  expect(database.generation).toBe(1)
+  const values: unknown[] = []
+  const signal = new AbortController().signal
+  await statements.run({ ...short, sql: 'SELECT n FROM kept ORDER BY n' }, signal, chunk => values.push(...chunk.getRows()))
+  expect(values).toEqual([[1], [2]])
+  await statements.close()
+})
+
 test('closing ends what runs', async () => {
   await using folder = await makeFolder()
   await using database = await openDatabase(folder.path)
