@@ -6,13 +6,12 @@
  * at the next use. What is kept in memory about the tables is read again then, and after every COMMIT that failed, since
  * such a commit may have become durable all the same.
  */
-import { mkdir, realpath, rm, stat } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
+import { firstLine, inUse, makeFolder, type Opened, openInstance, removeEmpty } from './embedded-opening.ts'
 import { Turns } from './embedded-turns.ts'
 
 export interface EmbeddedDatabaseOptions {
@@ -44,7 +43,6 @@ export type Loader = (connection: DuckDBConnection) => Promise<void>
 const queuedReads = 1000
 /** How far the memory limit may grow when a write cannot be done within it. */
 const maxMemoryFactor = 4
-const maxSpillBytes = 4 * 1024 ** 3
 /** DuckDB does not notice that the same process opens a file twice, and then loses data. */
 const openFolders = new Set<string>()
 
@@ -290,90 +288,16 @@ export class EmbeddedDatabase implements AsyncDisposable {
   }
 }
 
-interface Opened {
-  readonly instance: DuckDBInstance
-  readonly writer: DuckDBConnection
-  readonly reader: DuckDBConnection
-}
-
-/** Opens the file with every bound set and locked; while another process has it, tries again until the deadline. */
-async function openInstance(
-  options: EmbeddedDatabaseOptions,
-  paths: { readonly path: string; readonly spill: string },
-  deadline: number
-): Promise<Opened> {
-  const settings = {
-    memory_limit: `${options.memoryBytes}B`,
-    threads: String(options.threads ?? Math.max(1, availableParallelism() - 1)),
-    // Allowed together with enable_external_access=false: a sort that does not fit into memory still ends.
-    temp_directory: paths.spill,
-    max_temp_directory_size: `${maxSpillBytes}B`,
-    enable_external_access: 'false',
-    autoinstall_known_extensions: 'false',
-    autoload_known_extensions: 'false',
-    // Nothing relies on it, and without it large INSERT … SELECT need far less memory.
-    preserve_insertion_order: 'false',
-    lock_configuration: 'true'
-  }
-  for (;;) {
-    try {
-      const instance = await DuckDBInstance.create(paths.path, settings)
-      await rm(paths.spill, { recursive: true, force: true })
-      return { instance, writer: await instance.connect(), reader: await instance.connect() }
-    } catch (error) {
-      if (!/could not set lock|conflicting lock/i.test(String(error))) throw openError(paths.path, error)
-      if (Date.now() >= deadline) throw inUse(paths.path, error)
-      await delay(50)
-    }
-  }
-}
-
-async function makeFolder(folder: string): Promise<string> {
-  try {
-    await mkdir(folder, { recursive: true })
-    return await realpath(folder)
-  } catch (error) {
-    throw new TidegateError('TG_DATA_UNWRITABLE', `The data folder ${folder} cannot be made: ${text(error)}`, {
-      cause: error,
-      context: { folder }
-    })
-  }
-}
-
-/** A crash while the file was made leaves it empty; DuckDB refuses such a file although nothing can be in it. */
-async function removeEmpty(path: string, log: Logger): Promise<void> {
-  const found = await stat(path).catch(() => undefined)
-  if (found?.size !== 0) return
-  log.warn({ path }, 'empty database file is replaced by a new one')
-  await rm(path)
-}
-
-function openError(path: string, cause: unknown): TidegateError {
-  const code = /cannot open file|permission denied|read-only/i.test(String(cause)) ? 'TG_DATA_UNWRITABLE' : 'TG_STORE_UNREADABLE'
-  const message = `The database ${path} cannot be opened: ${text(cause)}`
-  return new TidegateError(code, message, { cause, context: { path } })
-}
-
-function inUse(path: string, cause: unknown): TidegateError {
-  const message = `The database ${path} is in use by another process${cause === undefined ? '' : `: ${text(cause)}`}`
-  return new TidegateError('TG_DATA_IN_USE', message, { cause, context: { path } })
-}
-
-function closedError(): TidegateError {
-  return new TidegateError('TG_STORE_UNAVAILABLE', 'The database is closed')
-}
-
 /** The error as the port's callers get it: an unknown one means that the data is kept and tried again. */
 export function translate(error: unknown): TidegateError {
   if (error instanceof TidegateError) return error
-  return new TidegateError('TG_STORE_UNAVAILABLE', `The database failed: ${text(error)}`, { cause: error })
+  return new TidegateError('TG_STORE_UNAVAILABLE', `The database failed: ${firstLine(error)}`, { cause: error })
 }
 
 function isFatal(error: unknown): boolean {
   return /fatal error|database has been invalidated|internal error/i.test(String(error))
 }
 
-function text(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
-  return message.split('\n', 1)[0] ?? message
+function closedError(): TidegateError {
+  return new TidegateError('TG_STORE_UNAVAILABLE', 'The database is closed')
 }
