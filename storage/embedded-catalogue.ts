@@ -4,8 +4,7 @@
  */
 import type { DuckDBConnection } from '@duckdb/node-api'
 import { TidegateError } from '../errors.ts'
-import type { Checkpoint, FieldDefinition, FieldType, Point, Source } from '../telemetry.ts'
-import { fieldTypeOf } from '../telemetry.ts'
+import type { Checkpoint, FieldDefinition, Point, Source } from '../telemetry.ts'
 import {
   catalogueTables,
   readFieldType,
@@ -17,22 +16,12 @@ import {
   stagedSeries,
   stagedSources
 } from './embedded-catalogue-tables.ts'
+import { compare, type NewSeries, type Series, SeriesDictionary, type SourceEntry } from './embedded-dictionary.ts'
 import type { EmbeddedDatabase, EmbeddedTransaction } from './embedded-database.ts'
 import { prepareStaging, stage } from './embedded-rows.ts'
 import type { Catalogue, DeviceEntry, DeviceSighting, Selection } from './port.ts'
 
-/** A series that the catalogue does not have yet. */
-export interface NewSeries {
-  readonly source: Source
-  /** Stored field name. */
-  readonly field: string
-  readonly type: FieldType
-}
-
-/** A field of a source, with the number that stands for it in the table of points. */
-export interface Series extends NewSeries {
-  readonly id: number
-}
+export type { NewSeries, Series } from './embedded-dictionary.ts'
 
 /** What one batch changes. Fields and series that are known already change nothing. */
 export interface CatalogueChange {
@@ -42,21 +31,12 @@ export interface CatalogueChange {
   readonly series: readonly NewSeries[]
 }
 
-interface SourceEntry {
-  readonly id: number
-  readonly source: Source
-  readonly series: Map<string, Series>
-}
-
 /** The catalogue of an open database. It ends with the database. */
 export class EmbeddedCatalogue implements Catalogue {
   readonly #database: EmbeddedDatabase
-  #sources = new Map<string, SourceEntry>()
-  #byDevice = new Map<string, SourceEntry[]>()
-  #seriesById: Series[] = []
+  #dictionary = new SeriesDictionary()
   #fields = new Map<string, FieldDefinition>()
   #checkpoint: Checkpoint | undefined
-  #sorted: SourceEntry[] | undefined
 
   private constructor(database: EmbeddedDatabase) {
     this.#database = database
@@ -92,16 +72,16 @@ export class EmbeddedCatalogue implements Catalogue {
   }
 
   hasSeries(source: Source, field: string): boolean {
-    return this.#sources.get(source.key)?.series.has(field) ?? false
+    return this.#dictionary.source(source.key)?.series.has(field) ?? false
   }
 
   get seriesCount(): number {
-    return this.#seriesById.length
+    return this.#dictionary.seriesCount
   }
 
   seriesCountOf(device: string): number {
     let count = 0
-    for (const entry of this.#byDevice.get(device) ?? []) count += entry.series.size
+    for (const entry of this.#dictionary.sourcesOf(device)) count += entry.series.size
     return count
   }
 
@@ -125,45 +105,22 @@ export class EmbeddedCatalogue implements Catalogue {
 
   /** The series of a source's field, when it is known. */
   series(source: Source, field: string): Series | undefined {
-    return this.#sources.get(source.key)?.series.get(field)
+    return this.#dictionary.source(source.key)?.series.get(field)
   }
 
   /** The series with that number; numbers run from 0 to seriesCount − 1. */
   seriesById(id: number): Series | undefined {
-    return this.#seriesById[id]
+    return this.#dictionary.series(id)
   }
 
   /** The series that points bring and the catalogue does not have, each once. */
   newSeries(points: readonly Point[]): readonly NewSeries[] {
-    const found: NewSeries[] = []
-    const seen = new Map<string, Set<string>>()
-    for (const { source, fields } of points) {
-      const known = this.#sources.get(source.key)?.series
-      for (const { name, value } of fields) {
-        if (known?.has(name) === true) continue
-        let names = seen.get(source.key)
-        if (names === undefined) seen.set(source.key, (names = new Set()))
-        if (names.has(name)) continue
-        names.add(name)
-        found.push({ source, field: name, type: fieldTypeOf(value) })
-      }
-    }
-    return found
+    return this.#dictionary.newSeries(points)
   }
 
   /** The series that a selection is about, in order of their source keys, then field names. */
   select(selection: Pick<Selection, 'measurement' | 'devices' | 'tags' | 'fields'>): readonly Series[] {
-    const wanted = selection.fields.length === 0 ? undefined : new Set(selection.fields)
-    const entries = selection.devices.length === 0 ? this.#sortedSources() : this.#sourcesOf(selection.devices)
-    const found: Series[] = []
-    for (const { source, series } of entries) {
-      if (selection.measurement !== undefined && source.measurement !== selection.measurement) continue
-      if (!selection.tags.every(tag => (tag.name === 'device' ? source.device : ownTag(source, tag.name)) === tag.value)) continue
-      const from = found.length
-      for (const one of series.values()) if (wanted === undefined || wanted.has(one.field)) found.push(one)
-      if (found.length - from > 1) found.push(...found.splice(from).toSorted((a, b) => compare(a.field, b.field)))
-    }
-    return found
+    return this.#dictionary.select(selection)
   }
 
   /**
@@ -207,14 +164,14 @@ export class EmbeddedCatalogue implements Catalogue {
     const newSources = new Map<string, SourceEntry>()
     const fresh = new Map<string, Set<string>>()
     for (const { source, field, type } of wanted) {
-      const known = this.#sources.get(source.key) ?? newSources.get(source.key)
-      const entry = known ?? { id: this.#sources.size + newSources.size, source, series: new Map<string, Series>() }
+      const known = this.#dictionary.source(source.key) ?? newSources.get(source.key)
+      const entry = known ?? { id: this.#dictionary.sourceCount + newSources.size, source, series: new Map<string, Series>() }
       if (known === undefined) newSources.set(source.key, entry)
       let names = fresh.get(source.key)
       if (names === undefined) fresh.set(source.key, (names = new Set()))
       if (entry.series.has(field) || names.has(field)) continue
       names.add(field)
-      added.push({ id: this.#seriesById.length + added.length, source: entry.source, field, type })
+      added.push({ id: this.#dictionary.seriesCount + added.length, source: entry.source, field, type })
     }
     if (added.length === 0) return added
 
@@ -231,7 +188,7 @@ export class EmbeddedCatalogue implements Catalogue {
       ])
       await connection.run('INSERT INTO sources SELECT * FROM staged_sources')
     }
-    const idOf = (key: string): number => (this.#sources.get(key) ?? newSources.get(key))?.id ?? -1
+    const idOf = (key: string): number => (this.#dictionary.source(key) ?? newSources.get(key))?.id ?? -1
     await prepareStaging(connection, stagedSeries)
     await stage(connection, stagedSeries, [
       added.map(one => one.id),
@@ -241,11 +198,8 @@ export class EmbeddedCatalogue implements Catalogue {
     ])
     await connection.run('INSERT INTO series SELECT * FROM staged_series')
     within.afterCommit(() => {
-      for (const entry of sources) this.#remember(entry)
-      for (const one of added) {
-        this.#seriesById.push(one)
-        this.#sources.get(one.source.key)?.series.set(one.field, one)
-      }
+      for (const entry of sources) this.#dictionary.addSource(entry)
+      for (const one of added) this.#dictionary.addSeries(one)
     })
     return added
   }
@@ -295,7 +249,7 @@ export class EmbeddedCatalogue implements Catalogue {
     const device = String(row[0])
     const fields = new Map<string, DeviceEntry['fields'][number]>()
     const measurements = new Set<string>()
-    for (const { source, series } of this.#byDevice.get(device) ?? []) {
+    for (const { source, series } of this.#dictionary.sourcesOf(device)) {
       measurements.add(source.measurement)
       for (const { field, type } of series.values()) {
         const key = fieldKey(source.measurement, field)
@@ -315,28 +269,8 @@ export class EmbeddedCatalogue implements Catalogue {
     }
   }
 
-  #remember(entry: SourceEntry): void {
-    this.#sources.set(entry.source.key, entry)
-    this.#sorted = undefined
-    const beside = this.#byDevice.get(entry.source.device)
-    if (beside === undefined) this.#byDevice.set(entry.source.device, [entry])
-    else beside.push(entry)
-  }
-
-  #sortedSources(): readonly SourceEntry[] {
-    this.#sorted ??= [...this.#sources.values()].toSorted((a, b) => compare(a.source.key, b.source.key))
-    return this.#sorted
-  }
-
-  #sourcesOf(devices: readonly string[]): readonly SourceEntry[] {
-    const entries = [...new Set(devices)].flatMap(device => this.#byDevice.get(device) ?? [])
-    return entries.toSorted((a, b) => compare(a.source.key, b.source.key))
-  }
-
   async #load(connection: DuckDBConnection): Promise<void> {
-    this.#sources = new Map()
-    this.#byDevice = new Map()
-    this.#seriesById = []
+    this.#dictionary = new SeriesDictionary()
     this.#fields = new Map()
     this.#checkpoint = undefined
     const bySourceId: SourceEntry[] = []
@@ -345,16 +279,14 @@ export class EmbeddedCatalogue implements Catalogue {
         const source = { key: String(key), measurement: String(measurement), device: String(device), tags: readTags(tags) }
         const entry = { id: Number(id), source, series: new Map<string, Series>() }
         bySourceId[entry.id] = entry
-        this.#remember(entry)
+        this.#dictionary.addSource(entry)
       }
     }
     for await (const rows of (await connection.stream('SELECT id, source, field, type FROM series ORDER BY id')).yieldRows()) {
       for (const [id, sourceId, field, type] of rows) {
         const entry = bySourceId[Number(sourceId)]
         if (entry === undefined) continue
-        const series = { id: Number(id), source: entry.source, field: String(field), type: readFieldType(type) }
-        this.#seriesById[series.id] = series
-        entry.series.set(series.field, series)
+        this.#dictionary.addSeries({ id: Number(id), source: entry.source, field: String(field), type: readFieldType(type) })
       }
     }
     for (const [measurement, field, type, unit] of await (
@@ -372,12 +304,4 @@ export class EmbeddedCatalogue implements Catalogue {
 
 function fieldKey(measurement: string, field: string): string {
   return `${measurement}\u0000${field}`
-}
-
-function ownTag(source: Source, name: string): string | undefined {
-  return Object.hasOwn(source.tags, name) ? source.tags[name] : undefined
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }

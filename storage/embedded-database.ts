@@ -6,19 +6,21 @@
  * at the next use. What is kept in memory about the tables is read again then, and after every COMMIT that failed, since
  * such a commit may have become durable all the same.
  */
-import { mkdir, realpath, rm, stat } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api'
+import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
+import { firstLine, inUse, makeFolder, type Opened, openInstance, removeEmpty } from './embedded-opening.ts'
 import { Turns } from './embedded-turns.ts'
 
 export interface EmbeddedDatabaseOptions {
   /** The database is tidegate.duckdb in it; made when missing. */
   readonly folder: string
-  /** DuckDB's memory limit; what does not fit is spilled to <folder>/spill. */
+  /**
+   * DuckDB's memory limit; what does not fit is spilled to <folder>/spill. A write that fails for want of memory doubles it,
+   * up to four times its value, until the next start.
+   */
   readonly memoryBytes: number
   /** Default: cores − 1, at least 1. */
   readonly threads?: number
@@ -39,7 +41,8 @@ export type Loader = (connection: DuckDBConnection) => Promise<void>
 
 /** Catalogue reads that wait; each takes a few milliseconds. */
 const queuedReads = 1000
-const maxSpillBytes = 4 * 1024 ** 3
+/** How far the memory limit may grow when a write cannot be done within it. */
+const maxMemoryFactor = 4
 /** DuckDB does not notice that the same process opens a file twice, and then loses data. */
 const openFolders = new Set<string>()
 
@@ -52,9 +55,14 @@ export class EmbeddedDatabase implements AsyncDisposable {
   readonly #loaders: Loader[] = []
   readonly #writes = new Turns(1, Number.POSITIVE_INFINITY)
   readonly #reads = new Turns(1, queuedReads)
-  #instance: DuckDBInstance
-  #writer: DuckDBConnection
-  #reader: DuckDBConnection
+  readonly #idle: DuckDBConnection[] = []
+  readonly #borrowed = new Set<DuckDBConnection>()
+  /** Connections lent or being made. */
+  #lent = 0
+  /** Undefined between closing and opening again, also when opening again has failed. */
+  #opened: Opened | undefined
+  #reopening: Promise<void> | undefined
+  #memoryBytes: number
   #generation = 0
   #stale = false
   #broken = false
@@ -66,12 +74,11 @@ export class EmbeddedDatabase implements AsyncDisposable {
     opened: Opened
   ) {
     this.#options = options
+    this.#memoryBytes = options.memoryBytes
     this.#folder = paths.folder
     this.#path = paths.path
     this.#spill = paths.spill
-    this.#instance = opened.instance
-    this.#writer = opened.writer
-    this.#reader = opened.reader
+    this.#opened = opened
   }
 
   /**
@@ -97,7 +104,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
-  /** Grows by one whenever the file was opened again: connections from before are of no use then. */
+  /** How often the file was opened again. */
   get generation(): number {
     return this.#generation
   }
@@ -141,7 +148,8 @@ export class EmbeddedDatabase implements AsyncDisposable {
       } catch (error) {
         this.#stale = true
         await this.#rollback(error)
-        throw translate(error)
+        // DuckDB's words when only the checkpoint that followed has failed; trying again would count the batch twice.
+        if (!/commit succeeded and is durable/i.test(String(error))) throw translate(error)
       }
       for (const apply of applies) apply()
       return result
@@ -154,8 +162,8 @@ export class EmbeddedDatabase implements AsyncDisposable {
   async read(sql: string, values: Record<string, DuckDBValue> = {}): Promise<DuckDBValue[][]> {
     const turn = await this.#reads.take()
     try {
-      if (this.#closed) throw closedError()
-      return await (await this.#reader.run(sql, values)).getRows()
+      if (this.#closed || this.#opened === undefined) throw closedError()
+      return await (await this.#opened.reader.run(sql, values)).getRows()
     } catch (error) {
       this.noteFailure(error)
       throw translate(error)
@@ -164,10 +172,26 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
-  /** A further connection for queries; the caller closes it. */
-  async connect(): Promise<DuckDBConnection> {
-    if (this.#closed) throw closedError()
-    return await this.#instance.connect()
+  /** A connection for queries; the caller gives it back. It is interrupted when the file has to be opened again. */
+  async borrow(): Promise<DuckDBConnection> {
+    while (this.#reopening !== undefined) await this.#reopening
+    if (this.#closed || this.#opened === undefined) throw closedError()
+    this.#lent += 1
+    try {
+      const connection = this.#idle.pop() ?? (await this.#opened.instance.connect())
+      this.#borrowed.add(connection)
+      return connection
+    } catch (error) {
+      this.#lent -= 1
+      throw translate(error)
+    }
+  }
+
+  giveBack(connection: DuckDBConnection): void {
+    if (!this.#borrowed.delete(connection)) return
+    this.#lent -= 1
+    if (this.#closed || this.#reopening !== undefined) connection.closeSync()
+    else this.#idle.push(connection)
   }
 
   /** Tells the database of an error that a query met, so that a fatal one is followed by opening it again. */
@@ -175,29 +199,34 @@ export class EmbeddedDatabase implements AsyncDisposable {
     if (isFatal(error)) this.#broken = true
   }
 
-  /** Waits for the transaction and the read that run, then closes the file. A second call does nothing. */
+  /** Ends queries, waits for the transaction and the read that run, and closes the file. A second call does nothing. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     const turns = [await this.#writes.take(), await this.#reads.take().catch(() => undefined)]
-    this.#closeInstance()
+    // Closing would do the same, but on the event loop.
+    await this.#opened?.writer.run('CHECKPOINT').catch((error: unknown) => {
+      this.#options.log.warn({ err: error, code: 'TG_STORE_UNAVAILABLE' }, 'database is closed without a checkpoint of its own')
+    })
+    await this.#closeInstance()
     openFolders.delete(this.#folder)
     for (const turn of turns) turn?.release()
+  }
+
+  get #writer(): DuckDBConnection {
+    if (this.#opened === undefined) throw closedError()
+    return this.#opened.writer
   }
 
   async #revive(): Promise<void> {
     if (this.#closed) throw closedError()
     if (this.#broken) {
-      this.#options.log.warn({ code: 'TG_STORE_UNAVAILABLE', path: this.#path }, 'database is opened again after a fatal failure')
-      this.#closeInstance()
-      const paths = { folder: this.#folder, path: this.#path, spill: this.#spill }
-      const opened = await openInstance(this.#options, paths, Date.now() + 1000)
-      this.#instance = opened.instance
-      this.#writer = opened.writer
-      this.#reader = opened.reader
-      this.#generation += 1
-      this.#broken = false
-      this.#stale = true
+      this.#reopening = this.#reopen()
+      try {
+        await this.#reopening
+      } finally {
+        this.#reopening = undefined
+      }
     }
     if (this.#stale) {
       try {
@@ -210,8 +239,32 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
+  async #reopen(): Promise<void> {
+    this.#options.log.warn(
+      { code: 'TG_STORE_UNAVAILABLE', path: this.#path, memoryBytes: this.#memoryBytes },
+      'database is opened again after a failure'
+    )
+    const turn = await this.#reads.take()
+    try {
+      await this.#closeInstance()
+      const paths = { path: this.#path, spill: this.#spill }
+      this.#opened = await openInstance({ ...this.#options, memoryBytes: this.#memoryBytes }, paths, Date.now() + 1000)
+      this.#generation += 1
+      this.#broken = false
+      this.#stale = true
+    } finally {
+      turn.release()
+    }
+  }
+
   async #rollback(error: unknown): Promise<void> {
     this.noteFailure(error)
+    // Texts over 4 KB are kept in blocks that a checkpoint pins all at once, for a row group of 122,880 points: with too
+    // little memory no write would ever succeed again, and what was acknowledged would never become visible.
+    if (/out of memory|failed to (pin|allocate)/i.test(String(error))) {
+      this.#broken = true
+      this.#memoryBytes = Math.min(this.#memoryBytes * 2, this.#options.memoryBytes * maxMemoryFactor)
+    }
     try {
       await this.#writer.run('ROLLBACK')
     } catch (failure) {
@@ -220,97 +273,31 @@ export class EmbeddedDatabase implements AsyncDisposable {
     }
   }
 
-  #closeInstance(): void {
-    this.#reader.closeSync()
-    this.#writer.closeSync()
-    this.#instance.closeSync()
-  }
-}
-
-interface Opened {
-  readonly instance: DuckDBInstance
-  readonly writer: DuckDBConnection
-  readonly reader: DuckDBConnection
-}
-
-/** Opens the file with every bound set and locked; while another process has it, tries again until the deadline. */
-async function openInstance(
-  options: EmbeddedDatabaseOptions,
-  paths: { readonly path: string; readonly spill: string },
-  deadline: number
-): Promise<Opened> {
-  const settings = {
-    memory_limit: `${options.memoryBytes}B`,
-    threads: String(options.threads ?? Math.max(1, availableParallelism() - 1)),
-    // Allowed together with enable_external_access=false: a sort that does not fit into memory still ends.
-    temp_directory: paths.spill,
-    max_temp_directory_size: `${maxSpillBytes}B`,
-    enable_external_access: 'false',
-    autoinstall_known_extensions: 'false',
-    autoload_known_extensions: 'false',
-    // Nothing relies on it, and without it large INSERT … SELECT need far less memory.
-    preserve_insertion_order: 'false',
-    lock_configuration: 'true'
-  }
-  for (;;) {
-    try {
-      const instance = await DuckDBInstance.create(paths.path, settings)
-      await rm(paths.spill, { recursive: true, force: true })
-      return { instance, writer: await instance.connect(), reader: await instance.connect() }
-    } catch (error) {
-      if (!/could not set lock|conflicting lock/i.test(String(error))) throw openError(paths.path, error)
-      if (Date.now() >= deadline) throw inUse(paths.path, error)
-      await delay(50)
+  /** Every connection has to be closed first: one left over keeps the old instance alive, and two of them ruin the file. */
+  async #closeInstance(): Promise<void> {
+    while (this.#lent > 0) {
+      for (const connection of this.#borrowed) connection.interrupt()
+      await delay(5)
     }
+    for (const connection of this.#idle.splice(0)) connection.closeSync()
+    const opened = this.#opened
+    this.#opened = undefined
+    opened?.reader.closeSync()
+    opened?.writer.closeSync()
+    opened?.instance.closeSync()
   }
-}
-
-async function makeFolder(folder: string): Promise<string> {
-  try {
-    await mkdir(folder, { recursive: true })
-    return await realpath(folder)
-  } catch (error) {
-    throw new TidegateError('TG_DATA_UNWRITABLE', `The data folder ${folder} cannot be made: ${text(error)}`, {
-      cause: error,
-      context: { folder }
-    })
-  }
-}
-
-/** A crash while the file was made leaves it empty; DuckDB refuses such a file although nothing can be in it. */
-async function removeEmpty(path: string, log: Logger): Promise<void> {
-  const found = await stat(path).catch(() => undefined)
-  if (found?.size !== 0) return
-  log.warn({ path }, 'empty database file is replaced by a new one')
-  await rm(path)
-}
-
-function openError(path: string, cause: unknown): TidegateError {
-  const code = /cannot open file|permission denied|read-only/i.test(String(cause)) ? 'TG_DATA_UNWRITABLE' : 'TG_STORE_UNREADABLE'
-  const message = `The database ${path} cannot be opened: ${text(cause)}`
-  return new TidegateError(code, message, { cause, context: { path } })
-}
-
-function inUse(path: string, cause: unknown): TidegateError {
-  const message = `The database ${path} is in use by another process${cause === undefined ? '' : `: ${text(cause)}`}`
-  return new TidegateError('TG_DATA_IN_USE', message, { cause, context: { path } })
-}
-
-function closedError(): TidegateError {
-  return new TidegateError('TG_STORE_UNAVAILABLE', 'The database is closed')
 }
 
 /** The error as the port's callers get it: an unknown one means that the data is kept and tried again. */
 export function translate(error: unknown): TidegateError {
   if (error instanceof TidegateError) return error
-  return new TidegateError('TG_STORE_UNAVAILABLE', `The database failed: ${text(error)}`, { cause: error })
+  return new TidegateError('TG_STORE_UNAVAILABLE', `The database failed: ${firstLine(error)}`, { cause: error })
 }
 
 function isFatal(error: unknown): boolean {
   return /fatal error|database has been invalidated|internal error/i.test(String(error))
 }
 
-function text(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error)
-  return message.split('\n', 1)[0] ?? message
+function closedError(): TidegateError {
+  return new TidegateError('TG_STORE_UNAVAILABLE', 'The database is closed')
 }

@@ -115,21 +115,28 @@ export class EmbeddedPoints {
 
   #rows(points: readonly Point[], numberOf: (source: Source, field: string) => number): Rows {
     const rows: Rows = { series: [], ts: [], value: [], integer: [], text: [], known: [], newest: [], newestOf: new Map() }
+    const highest = new Map<number, bigint>()
+    /** Where a series and time is; only looked at from the first time that is not above its predecessors. */
+    let places: Map<string, number> | undefined
     for (const { source, timeNs, fields } of points) {
       for (const { name, value } of fields) {
         const series = numberOf(source, name)
+        const before = highest.get(series)
+        if (before === undefined || timeNs > before) highest.set(series, timeNs)
+        else places ??= new Map(rows.series.map((one, index) => [`${one} ${rows.ts[index]}`, index]))
+        const index = places?.get(`${series} ${timeNs}`) ?? rows.series.length
+        places?.set(`${series} ${timeNs}`, index)
         const greatestNs = this.#greatestNs[series]
-        const index = rows.series.push(series) - 1
-        rows.ts.push(timeNs)
-        rows.value.push(typeof value === 'number' ? value : null)
-        rows.integer.push(typeof value === 'bigint' ? value : typeof value === 'boolean' ? BigInt(value) : null)
-        rows.text.push(typeof value === 'string' ? value : null)
-        rows.known.push(greatestNs !== undefined && timeNs <= greatestNs)
-        rows.newest.push(0)
+        rows.series[index] = series
+        rows.ts[index] = timeNs
+        rows.value[index] = typeof value === 'number' ? value : null
+        rows.integer[index] = typeof value === 'bigint' ? value : typeof value === 'boolean' ? BigInt(value) : null
+        rows.text[index] = typeof value === 'string' ? value : null
+        rows.known[index] = greatestNs !== undefined && timeNs <= greatestNs
+        rows.newest[index] = 0
         if (greatestNs !== undefined && timeNs < greatestNs) continue
         const rival = rows.newestOf.get(series)
-        if (rival !== undefined && (rows.ts[rival] ?? timeNs) > timeNs) continue
-        rows.newestOf.set(series, index)
+        if (rival === undefined || (rows.ts[rival] ?? timeNs) <= timeNs) rows.newestOf.set(series, index)
       }
     }
     for (const [series, index] of rows.newestOf) rows.newest[index] = this.#greatestNs[series] === undefined ? 2 : 1

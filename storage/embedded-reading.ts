@@ -1,4 +1,5 @@
 import type { DuckDBDataChunk, DuckDBValue } from '@duckdb/node-api'
+import { TidegateError } from '../errors.ts'
 import type { Field, FieldValue, Source } from '../telemetry.ts'
 import type { EmbeddedCatalogue, Series } from './embedded-catalogue.ts'
 import { cut, int64Max, int64Min, max, min, pieceStatement, type Remaining, remainingAfter } from './embedded-pieces.ts'
@@ -9,9 +10,11 @@ import type { Aggregate, AggregateRow, LatestValue, RawRow, RowQuery } from './p
 /** Rows in one chunk of an answer, and values that are made into rows before the event loop turns. */
 const chunkRows = 1000
 const chunkValues = 5000
-/** Values that one statement fetches: little at first, since most answers are small. */
+/** Values that one statement fetches: little at first, since most answers are small; texts may be long. */
 const firstPieceValues = 10_000
+const firstPieceTexts = 1000
 const laterPieceValues = 40_000
+const laterPieceChars = 4 * 1024 ** 2
 
 /** How an answer is read: which columns each value or group has, and what becomes of them. */
 interface Plan<Entry, Row> {
@@ -29,10 +32,12 @@ interface Plan<Entry, Row> {
 /** Values as a piece's statement answered them, by column; rank and time come first. */
 class Piece {
   readonly #columns: DuckDBValue[][] = []
+  #chars = 0
 
   readonly take = (chunk: DuckDBDataChunk): void => {
     for (let column = 0; column < chunk.columnCount; column += 1) {
       const values = chunk.getColumnValues(column)
+      for (const value of values) if (typeof value === 'string') this.#chars += value.length
       const all = this.#columns[column]
       if (all === undefined) this.#columns.push(values)
       else for (const value of values) all.push(value)
@@ -41,6 +46,11 @@ class Piece {
 
   get size(): number {
     return this.#columns[0]?.length ?? 0
+  }
+
+  /** Characters of all texts. */
+  get chars(): number {
+    return this.#chars
   }
 
   rank(index: number): number {
@@ -153,14 +163,20 @@ export class EmbeddedReading {
     let remaining: Remaining = remainingAfter(range, order, everyNs, selected, query.after)
     let width = plan.firstWidthNs
     let rowsLeft = query.limit
-    let pieceValues = Math.max(firstPieceValues, perRow)
+    let pieceValues = Math.max(selected.some(one => one.type === 'string') ? firstPieceTexts : firstPieceValues, perRow)
     while (rowsLeft > 0 && remaining.fromNs < remaining.toNs) {
       const { piece: window, rest } = cut(remaining, order, everyNs, width)
       // One more than is needed tells a piece that is full from one that has ended.
       const limit = Math.min(pieceValues, rowsLeft * perRow) + 1
       const piece = new Piece()
       const statement = pieceStatement({ selected, piece: window, order, everyNs, columns: plan.columns, grouped: plan.grouped, limit })
-      await this.#statements.run(statement, query.signal, piece.take)
+      try {
+        await this.#statements.run(statement, query.signal, piece.take)
+      } catch (error) {
+        if (!(error instanceof TidegateError) || error.code !== 'TG_QUERY_TOO_LARGE' || limit <= perRow + 1) throw error
+        pieceValues = Math.max(Math.floor(limit / 8), perRow)
+        continue
+      }
       const full = piece.size >= limit
       const end = full ? startOfLastRow(piece, selected) : piece.size
       let made: Made<Row> = { rows: [], next: 0 }
@@ -183,7 +199,8 @@ export class EmbeddedReading {
       })
       const covered = (order === 'asc' ? timeNs - window.fromNs : window.toNs - timeNs) / everyNs
       width = max(covered * 4n, 1n) * everyNs
-      pieceValues = Math.max(laterPieceValues, perRow)
+      const fitting = Math.floor(laterPieceChars / Math.max(1, piece.chars / piece.size))
+      pieceValues = Math.max(Math.min(laterPieceValues, fitting), perRow)
     }
   }
 }

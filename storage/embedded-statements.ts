@@ -1,5 +1,5 @@
 import { setInterval } from 'node:timers'
-import type { DuckDBConnection, DuckDBDataChunk, DuckDBType, DuckDBValue } from '@duckdb/node-api'
+import type { DuckDBDataChunk, DuckDBType, DuckDBValue } from '@duckdb/node-api'
 import { TidegateError } from '../errors.ts'
 import { type EmbeddedDatabase, translate } from './embedded-database.ts'
 import { cancelled, Turns } from './embedded-turns.ts'
@@ -28,10 +28,8 @@ export class EmbeddedStatements {
   readonly #database: EmbeddedDatabase
   readonly #options: EmbeddedStatementsOptions
   readonly #turns: Turns
-  readonly #idle: DuckDBConnection[] = []
   readonly #running = new Set<Promise<unknown>>()
   readonly #closing = new AbortController()
-  #generation = 0
 
   constructor(database: EmbeddedDatabase, options: EmbeddedStatementsOptions) {
     this.#database = database
@@ -55,22 +53,15 @@ export class EmbeddedStatements {
     }
   }
 
-  /** Stops every statement and closes the connections. */
+  /** Stops every statement and waits until none runs. */
   async close(): Promise<void> {
     this.#closing.abort()
     await Promise.allSettled(this.#running)
-    for (const connection of this.#idle.splice(0)) connection.closeSync()
   }
 
   async #execute(statement: Statement, signal: AbortSignal, take: (chunk: DuckDBDataChunk) => void): Promise<void> {
     if (this.#closing.signal.aborted) throw new TidegateError('TG_STORE_UNAVAILABLE', 'The store is closed')
-    let connection: DuckDBConnection
-    const generation = this.#database.generation
-    try {
-      connection = await this.#connection(generation)
-    } catch (error) {
-      throw translate(error)
-    }
+    const connection = await this.#database.borrow()
     const deadline = Date.now() + this.#options.timeoutMs
     const due = (): boolean => signal.aborted || this.#closing.signal.aborted || Date.now() >= deadline
     const interrupt = (): void => {
@@ -92,17 +83,8 @@ export class EmbeddedStatements {
       clearInterval(timer)
       signal.removeEventListener('abort', interrupt)
       this.#closing.signal.removeEventListener('abort', interrupt)
-      if (generation === this.#database.generation && !this.#database.closed) this.#idle.push(connection)
-      else connection.closeSync()
+      this.#database.giveBack(connection)
     }
-  }
-
-  async #connection(generation: number): Promise<DuckDBConnection> {
-    if (generation !== this.#generation) {
-      this.#generation = generation
-      for (const old of this.#idle.splice(0)) old.closeSync()
-    }
-    return this.#idle.pop() ?? (await this.#database.connect())
   }
 
   #explain(error: unknown, signal: AbortSignal, deadline: number): TidegateError {
