@@ -38,6 +38,9 @@ async function openStore(
     log: pino({ level: 'silent' }),
     probe: { idleMs: 50, outageMs: 50 },
     ...part
+  }).catch(async (error: unknown) => {
+    await rm(folder, { recursive: true, force: true })
+    throw error
   })
   return {
     store,
