@@ -50,15 +50,16 @@ export async function* aggregateRows(
   if (after !== undefined && asc && after.timeNs > fromNs) fromNs = after.timeNs
   if (after !== undefined && !asc && after.timeNs + everyNs < toNs) toNs = after.timeNs + everyNs
   const series = selections.reduce((count, one) => count + one.sources.length * one.fields.length, 0)
-  let buckets = BigInt(Math.max(1, Math.floor(firstValues / Math.max(1, series))))
+  if (series === 0) return
+  let buckets = BigInt(Math.max(1, Math.floor(firstValues / series)))
   let left = query.limit
-  while (left > 0 && series > 0 && fromNs < toNs) {
+  while (left > 0 && fromNs < toNs) {
     const window = asc
       ? { fromNs, toNs: least(toNs, bucketOf(fromNs, everyNs) + buckets * everyNs) }
       : { fromNs: greatest(fromNs, bucketOf(toNs - 1n, everyNs) - (buckets - 1n) * everyNs), toNs }
-    const found = await readWindow(selections, query, window, run, buckets === 1n ? Number.POSITIVE_INFINITY : mostRows)
-    if (found === undefined) {
-      buckets = buckets > 4n ? buckets / 4n : 1n
+    const { rows: found, tooMany } = await readWindow(selections, query, window, run, buckets === 1n ? Number.POSITIVE_INFINITY : mostRows)
+    if (tooMany) {
+      buckets = fewerBuckets(found, selections, asc ? window.fromNs : window.toNs, everyNs, buckets)
       continue
     }
     if (found.length < mostRows / 8) buckets *= 4n
@@ -76,27 +77,44 @@ export async function* aggregateRows(
   }
 }
 
-/** All rows of a window; undefined when there are more than `most`. */
+/** How wide a window should be of which `seen` is what its first sources have, when `edgeNs` is where it begins. */
+function fewerBuckets(
+  seen: readonly AggregateRow[],
+  selections: readonly MeasurementSelection[],
+  edgeNs: bigint,
+  everyNs: bigint,
+  buckets: bigint
+): bigint {
+  const all = selections.reduce((count, one) => count + one.sources.length, 0)
+  const share = new Set(seen.map(row => row.source)).size / all
+  const distances = seen
+    .map(row => (row.timeNs > edgeNs ? row.timeNs - edgeNs : edgeNs - row.timeNs))
+    .toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+  const distance = distances[Math.floor((distances.length * share) / 2)] ?? 0n
+  return greatest(1n, least(distance / everyNs, buckets / 4n))
+}
+
+/** The rows of a window; when there are more than `most`, those of some sources. */
 async function readWindow(
   selections: readonly MeasurementSelection[],
   query: AggregateQuery,
   window: { readonly fromNs: bigint; readonly toNs: bigint },
   run: RunStatements,
   most: number
-): Promise<readonly AggregateRow[] | undefined> {
+): Promise<{ readonly rows: readonly AggregateRow[]; readonly tooMany: boolean }> {
   const rows: AggregateRow[] = []
   for (const selection of selections) {
     const { devices, tags } = query.selection
     const range: Range = { measurement: selection.measurement, ...window, devices, tags }
-    const buckets = await readBuckets(selection, range, query, run, most - rows.length)
-    if (buckets === undefined) return undefined
+    const { buckets, tooMany } = await readBuckets(selection, range, query, run, most - rows.length)
     for (const { source, timeNs, entries } of buckets) {
       const fields = entries.map(({ name, values }) => ({ name, values: pick(values, query.aggregates) }))
       const some = fields.filter(field => Object.keys(field.values).length > 0)
       if (some.length > 0) rows.push({ source, timeNs, fields: some })
     }
+    if (tooMany) return { rows, tooMany }
   }
-  return rows
+  return { rows, tooMany: false }
 }
 
 async function readBuckets(
@@ -105,14 +123,14 @@ async function readBuckets(
   query: AggregateQuery,
   run: RunStatements,
   most: number
-): Promise<readonly Bucket[] | undefined> {
+): Promise<{ readonly buckets: readonly Bucket[]; readonly tooMany: boolean }> {
   const { everyNs, signal } = query
   const percentiles = query.aggregates.filter(isPercentile)
   const wanted = new Set<Aggregate>(percentiles.length > 0 ? [...query.aggregates, 'count', 'max'] : query.aggregates)
   const columns = selection.fields.flatMap(field =>
     [...wanted].filter(aggregate => isNumeric(field) || forEveryType(aggregate)).map(aggregate => ({ field, aggregate }))
   )
-  if (columns.length === 0) return []
+  if (columns.length === 0) return { buckets: [], tooMany: false }
   const found = new Map<string, Bucket>()
   const corrections = new Map<string, Correction>()
   const pending: { readonly entry: Entry; readonly bucket: string; readonly correction: Correction }[] = []
@@ -147,9 +165,8 @@ async function readBuckets(
     tooMany = found.size > most
     return tooMany ? 'enough' : 'more'
   })
-  if (tooMany) return undefined
-  if (pending.length > 0) await correct(selection, range, query, run, { corrections: [...corrections.values()], pending })
-  return [...found.values()]
+  if (pending.length > 0 && !tooMany) await correct(selection, range, query, run, { corrections: [...corrections.values()], pending })
+  return { buckets: [...found.values()], tooMany }
 }
 
 /** Replaces the percentiles that are one rank too low. */

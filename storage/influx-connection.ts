@@ -241,7 +241,7 @@ function throwError(error: unknown): void {
 }
 
 function refusalOf(error: HttpError): Refusal {
-  const dropped = /dropped=(\d+)/.exec(error.message)?.[1]
+  const dropped = /dropped[= ](\d+)/.exec(error.message)?.[1]
   return { reason: shorten(`${error.statusCode} ${error.message}`), dropped: dropped === undefined ? undefined : Number(dropped) }
 }
 
@@ -251,8 +251,11 @@ function failureOf(error: unknown): string {
   return 'code' in error ? String(error.code) : error.name
 }
 
+/** The server puts the whole line in front of what is wrong with it. */
 function shorten(text: string): string {
-  return text.length > maxReasonLength ? `${text.slice(0, maxReasonLength)}…` : text
+  if (text.length <= maxReasonLength) return text
+  const half = maxReasonLength / 2
+  return `${text.slice(0, half)} … ${text.slice(-half)}`
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -49,7 +49,8 @@ export class LineEncoder {
   #fieldName(name: string): EncodedLine {
     const known = this.#names.get(name)
     if (known !== undefined) return known
-    const encoded: EncodedLine = name === 'time' ? { reason: 'a field cannot be named time' } : encodeName(name, 'field name')
+    const encoded: EncodedLine =
+      name === 'time' ? { reason: 'a field cannot be named time' } : encodeName(name, 'field name', { unescapesQuotes: true })
     if (this.#names.size >= 10_000) this.#names.clear()
     this.#names.set(name, encoded)
     return encoded
@@ -58,7 +59,7 @@ export class LineEncoder {
 
 function encodePrefix({ measurement, device, tags }: Source): EncodedLine {
   if (measurement.startsWith('#')) return { reason: 'a measurement cannot start with #' }
-  const first = encodeName(measurement, 'measurement', /[, ]/g)
+  const first = encodeName(measurement, 'measurement', { special: /[, ]/g, unescapesQuotes: true })
   if (first.line === undefined) return first
   let line = first.line
   for (const [name, value] of Object.entries({ ...tags, device }).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
@@ -72,12 +73,16 @@ function encodePrefix({ measurement, device, tags }: Source): EncodedLine {
   return { line }
 }
 
-/** `special` are the characters that a backslash escapes. A backslash before anything else stands for itself. */
-function encodeName(text: string, what: string, special = /[,= ]/g): EncodedLine {
+/**
+ * `special` are the characters that a backslash escapes; before anything else it stands for itself, but before a double
+ * quote InfluxDB drops it in measurements and field names.
+ */
+function encodeName(text: string, what: string, { special = /[,= ]/g, unescapesQuotes = false } = {}): EncodedLine {
   if (text === '') return { reason: `the ${what} is empty` }
-  // A backslash in front of a special character or at the end would escape our own escape, or what follows.
-  if (/\\(?:[,= ]|$)/.test(text))
-    return { reason: `the ${what} ${quote(text)} has a backslash before a space, a comma, an equals sign or the end` }
+  // In front of a special character or at the end it would escape our own escape, or what follows.
+  if ((unescapesQuotes ? /\\(?:[,= "]|$)/ : /\\(?:[,= ]|$)/).test(text)) {
+    return { reason: `the ${what} ${quote(text)} has a backslash where InfluxDB takes it for an escape` }
+  }
   if (/[\n\0]|\p{Surrogate}/u.test(text)) return { reason: `the ${what} ${quote(text)} has a line feed, a NUL or half a character` }
   return { line: text.replace(special, '\\$&') }
 }
@@ -89,7 +94,7 @@ function encodeValue(value: FieldValue): string | undefined {
     case 'bigint':
       return value < minInteger || value > maxInteger ? undefined : `${value}i`
     case 'boolean':
-      return value ? 'true' : 'false'
+      return value ? 'T' : 'F'
     case 'string':
       return /\p{Surrogate}/u.test(value) ? undefined : `"${value.replace(/["\\]/g, '\\$&')}"`
   }

@@ -31,12 +31,13 @@ describeWith(['influxd'], 'InfluxDB 2', () => {
         memoryBytes: 64 * 1024 ** 2,
         log: pino({ level: 'silent' })
       })
-    const opened = [await openStore()]
+    const first = await openStore()
+    const opened = [first]
     const close = async (): Promise<void> => {
       for (const store of opened) await store[Symbol.asyncDispose]()
     }
     return {
-      storage: opened[0] as InfluxStore,
+      storage: first,
       async reopen() {
         await close()
         const store = await openStore()
