@@ -21,11 +21,15 @@ export const errorTable = {
   // stores
   TG_STORE_UNAVAILABLE: { title: 'The store does not answer', outcome: 'retry', status: 503 },
   TG_STORE_REFUSED: { title: 'The store refuses the credentials or the bucket', outcome: 'retry', status: 503 },
+  TG_STORE_UNREADABLE: { title: 'The database file cannot be opened', outcome: 'reject', status: 500 },
   TG_QUERY_BUSY: { title: 'Too many queries are waiting', outcome: 'retry', status: 503 },
   TG_QUERY_CANCELLED: { title: 'The query was cancelled', outcome: 'retry', status: 499 },
+  TG_QUERY_TIMEOUT: { title: 'The query took too long', outcome: 'retry', status: 504 },
+  TG_QUERY_TOO_LARGE: { title: 'The query needs more memory than it may have', outcome: 'reject', status: 422 },
 
   // HTTP
   TG_PARAMETER_INVALID: { title: 'A parameter is wrong', outcome: 'reject', status: 400 },
+  TG_REQUEST_INVALID: { title: 'The request is malformed', outcome: 'reject', status: 400 },
   TG_BODY_INVALID: { title: 'The body is wrong', outcome: 'reject', status: 400 },
   TG_BODY_TOO_LARGE: { title: 'The body is too large', outcome: 'reject', status: 413 },
   TG_MEDIA_TYPE: { title: 'The content type is not accepted here', outcome: 'reject', status: 415 },
@@ -36,6 +40,7 @@ export const errorTable = {
   TG_ROUTE_UNKNOWN: { title: 'No such route', outcome: 'reject', status: 404 },
   TG_POSITION_FOREIGN: { title: 'The position belongs to another journal', outcome: 'reject', status: 400 },
   TG_POSITION_TIMEOUT: { title: 'The record has no outcome yet', outcome: 'retry', status: 504 },
+  TG_STREAM_BUSY: { title: 'Too many clients follow the stream', outcome: 'retry', status: 503 },
   TG_EDGE_BUSY: { title: 'Too many publishes are waiting', outcome: 'retry', status: 503 }
 } as const satisfies Record<string, { title: string; outcome: 'retry' | 'reject' | 'bug'; status: number }>
 

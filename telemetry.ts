@@ -68,6 +68,16 @@ export interface Checkpoint {
   readonly totals: OutcomeTotals
 }
 
+/**
+ * A source with its key, the same wherever it is made: ingest and every store compare keys. Tags come out sorted by name;
+ * device is not among them.
+ */
+export function buildSource(measurement: string, device: string, tags: Iterable<readonly [string, string]>): Source {
+  const sorted = [...tags].toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  const key = JSON.stringify([measurement, device, ...sorted.flat()])
+  return { key, measurement, device, tags: Object.fromEntries(sorted) }
+}
+
 /** The type of a field value. */
 export function fieldTypeOf(value: FieldValue): FieldType {
   switch (typeof value) {

@@ -5,8 +5,8 @@ const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**']
 
 export default defineConfig({
   test: {
-    testTimeout: 20_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     pool: 'forks',
     maxWorkers: 2,
     projects: [

@@ -1,0 +1,119 @@
+/** What the HTTP API needs of the rest of the service. The entry point wires it; tests give fakes. */
+import type { Logger } from 'pino'
+import type { Storage } from '../storage/port.ts'
+import type { Point } from '../telemetry.ts'
+import type { LiveStream } from './live-stream.ts'
+
+/** A publish as a client hands it over by HTTP. */
+export interface HttpPublish {
+  readonly topic: string
+  readonly payload: Uint8Array
+}
+
+/** What a message would become, without storing anything. */
+export interface MappingResult {
+  readonly outcome: 'stored' | 'deadLettered' | 'ignored'
+  /** Pattern of the route that took the topic; null when none did. */
+  readonly route: string | null
+  readonly points: readonly Point[]
+  /** Why it would be a dead letter. */
+  readonly reason?: string
+  readonly detail?: string
+}
+
+/** Which dead letters a page is about; undefined means all. */
+export interface DeadLetterQuery {
+  readonly reason?: string
+  /** An MQTT topic filter. */
+  readonly topic?: string
+  /** Received time, inclusive, ns since 1970. */
+  readonly fromNs?: bigint
+  /** Received time, exclusive, ns since 1970. */
+  readonly toNs?: bigint
+  /** `next` of the page before. */
+  readonly after?: number
+  readonly limit: number
+  readonly signal: AbortSignal
+}
+
+export interface DeadLetter {
+  /** Ordinal in the journal of the record that it was. */
+  readonly ordinal: number
+  /** Received time, ns since 1970. */
+  readonly receivedNs: bigint
+  readonly clientId: string
+  readonly topic: string
+  readonly payload: Uint8Array
+  readonly reason: string
+  readonly detail: string
+}
+
+export interface DeadLetterPage {
+  readonly items: readonly DeadLetter[]
+  /** What `after` has to be for the next page; undefined when there is none. */
+  readonly next: number | undefined
+  /** Dead letters kept, by reason, whatever the query selects. */
+  readonly counts: Readonly<Record<string, number>>
+}
+
+/** The balance of what was accepted with what became of it (design: the ledger). */
+export interface Ledger {
+  /** Ordinal at which the totals start. */
+  readonly since: number
+  readonly accepted: number
+  readonly stored: number
+  readonly inJournal: number
+  readonly deadLettered: number
+  readonly ignored: number
+  readonly deduplicated: number
+  readonly dropped: number
+  readonly damaged: number
+  readonly balanced: boolean
+  /** What never entered, counted since the edge started. */
+  readonly sinceStart: { readonly shed: number; readonly resends: number; readonly refused: number }
+}
+
+export interface Readiness {
+  readonly ready: boolean
+  readonly reasons: readonly { readonly code: string; readonly message: string }[]
+}
+
+export interface ApiOptions {
+  readonly anonymous: 'loopback' | 'any' | 'never'
+  /** Host header values accepted besides loopback names: `name` for any port, or `name:port`. */
+  readonly hosts: readonly string[]
+  /** The built page: index.html and what it loads. */
+  readonly dashboardFolder: string
+  /** Largest body of a request, bytes. */
+  readonly maxBodyBytes: number
+  /** How far readings may lie ahead of the clock, ms; a query without `to` ends there. */
+  readonly futureMs: number
+  /** Sockets at most; further ones are dropped. */
+  readonly connections: number
+  /** Longest time a client may take no byte of an answer before it is cut off, ms. Default 30,000. */
+  readonly stallMs?: number
+  /** The clock, ms since 1970. Default Date.now. */
+  readonly now?: () => number
+}
+
+export interface ApiPorts {
+  readonly options: ApiOptions
+  readonly log: Logger
+  /** UUID of the journal that positions name. */
+  readonly journal: string
+  /** Undefined until it is open: routes that need it answer 503. */
+  storage(): Storage | undefined
+  /** Resolves once every record up to and including the ordinal has its outcome; rejects when the signal aborts. */
+  waitFor(ordinal: number, signal: AbortSignal): Promise<void>
+  /** Resolves with the ordinal once the publish is durable. Rejects with a TidegateError, TG_EDGE_BUSY at the channel's bound. */
+  append(publish: HttpPublish): Promise<number>
+  testMapping(message: HttpPublish & { readonly clientId: string }): MappingResult
+  readonly deadLetters: { list(query: DeadLetterQuery): Promise<DeadLetterPage> }
+  /** Is the MQTT client connected? */
+  isOnline(clientId: string): boolean
+  ledger(): Promise<Ledger>
+  readiness(): Readiness
+  /** Exposition text of both processes. */
+  metrics(): Promise<string>
+  readonly stream: LiveStream
+}

@@ -1,0 +1,47 @@
+/**
+ * `npm run bench [-- name …]`: prints figures and ratios and keeps them in bench/results/ with machine, Node and commit.
+ * Names: start, latency, peer, sustained; all of them by default. Lengths are fixed, so that results of one machine compare.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Figures, measureOpenLoop, measurePeer, measureStart } from './ingest.ts'
+import { describeMachine } from './machine.ts'
+
+const measurements: Readonly<Record<string, () => Promise<Figures>>> = {
+  start: measureStart,
+  latency: () => measureOpenLoop(5_000, 20),
+  peer: () => measurePeer(5_000, 20),
+  sustained: () => measureOpenLoop(15_000, 60)
+}
+
+const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(measurements)
+const unknown = wanted.filter(name => !(name in measurements))
+if (unknown.length > 0) {
+  console.error(`bench: no measurement called ${unknown.join(', ')}; there are ${Object.keys(measurements).join(', ')}`)
+  process.exit(2)
+}
+
+const machine = describeMachine()
+console.log(`${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Node ${machine.node}, commit ${machine.commit}`)
+const results: Record<string, Figures> = {}
+for (const name of wanted) {
+  const figures = await measurements[name]?.()
+  if (figures === undefined) continue
+  results[name] = figures
+  console.log(`\n${name}`)
+  for (const [figure, value] of Object.entries(figures)) console.log(`  ${figure.padEnd(32)} ${value}`)
+}
+const ours = results['latency']
+const peer = results['peer']
+if (ours !== undefined && peer !== undefined) {
+  const total = Number(ours['edgeCpuSecondsPerMillion']) + Number(ours['serviceCpuSecondsPerMillion'])
+  const ratio = Number((total / Number(peer['totalCpuSecondsPerMillion'])).toFixed(2))
+  results['ratios'] = { cpuToPeer: ratio }
+  console.log(`\nCPU per message stored, Tidegate (embedded store) / Mosquitto + Telegraf + InfluxDB: ${ratio}`)
+}
+const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'bench', 'results')
+mkdirSync(folder, { recursive: true })
+const file = path.join(folder, `${new Date().toISOString().slice(0, 19).replaceAll(':', '')}-${machine.commit}.json`)
+writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`)
+console.log(`\nkept in ${path.relative(process.cwd(), file)}`)

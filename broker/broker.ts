@@ -1,0 +1,231 @@
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import { TidegateError } from '../errors.ts'
+import type { JournalWriter } from '../journal/record.ts'
+import { Connection } from './connection.ts'
+import { Gate, notTaken } from './gate.ts'
+import { Listener } from './listener.ts'
+import { Refusals } from './refusals.ts'
+import type { Refusal } from './refusals.ts'
+import { Router } from './routing.ts'
+import { buildStatistics } from './statistics.ts'
+import type { BrokerStatistics } from './statistics.ts'
+import { topicNameFault } from './topics.ts'
+
+export type { Refusal } from './refusals.ts'
+export type { BrokerStatistics } from './statistics.ts'
+
+export interface BrokerOptions {
+  readonly host: string
+  /** 0 takes a free port. */
+  readonly port: number
+  /** Largest packet after CONNECT, in bytes. */
+  readonly maxPacketBytes: number
+  readonly anonymous: Config['access']['anonymous']
+  readonly limits: Config['limits']
+  readonly log: Logger
+  /** Wall clock for refusals, in milliseconds since 1970. Default Date.now. */
+  readonly clock?: () => number
+}
+
+/** A publish that does not come from an MQTT connection. */
+export interface ForeignPublish {
+  readonly clientId: string
+  readonly topic: string
+  readonly payload: Uint8Array
+  readonly user?: string
+  /** For a replay: the received time to keep. */
+  readonly received?: { readonly ms: number; readonly subNs: number }
+}
+
+/** Client ids that came or went since the last call. */
+export interface ConnectionsChange {
+  readonly connected: readonly string[]
+  readonly disconnected: readonly string[]
+}
+
+/** Counters since the start and gauges of now. */
+export interface BrokerStats extends Readonly<BrokerStatistics> {
+  /** Messages that wait for the disk or their turn to reach subscribers. */
+  readonly routeQueue: number
+  readonly retained: number
+  /** Subscriptions of connected clients. */
+  readonly subscriptions: number
+  readonly persistentSessions: number
+  /** Acknowledgements that wait for the disk. */
+  readonly unacknowledged: number
+}
+
+const pollMs = 5
+
+/**
+ * The MQTT side of the edge: MQTT 3.1 and 3.1.1 over TCP. A publish is acknowledged when the journal says that it is
+ * durable, never before, and reaches subscribers after that.
+ */
+export class Broker {
+  readonly #options: BrokerOptions
+  readonly #statistics: BrokerStatistics
+  readonly #refusals: Refusals
+  readonly #listener: Listener
+  readonly #router: Router
+  readonly #connectionListeners: ((change: ConnectionsChange) => void)[] = []
+  #gate: Gate | undefined
+  #closing: Promise<void> | undefined
+
+  private constructor(parts: {
+    readonly options: BrokerOptions
+    readonly statistics: BrokerStatistics
+    readonly refusals: Refusals
+    readonly listener: Listener
+    readonly router: Router
+  }) {
+    this.#options = parts.options
+    this.#statistics = parts.statistics
+    this.#refusals = parts.refusals
+    this.#listener = parts.listener
+    this.#router = parts.router
+  }
+
+  /**
+   * Binds the port; nothing is answered before `serve`.
+   * @throws TidegateError TG_PORT_TAKEN when the address cannot be bound
+   */
+  static async bind(options: BrokerOptions): Promise<Broker> {
+    const statistics = buildStatistics()
+    const { host, port, limits, log, maxPacketBytes } = options
+    const refusals = new Refusals(log, options.clock ?? Date.now)
+    const listener = await Listener.bind({
+      host,
+      port,
+      connections: limits.connections,
+      connectionsPerAddress: limits.connectionsPerAddress,
+      acceptsPerSecond: limits.acceptsPerSecond,
+      statistics,
+      onRefused: (address, reason) => {
+        statistics.connectsRefused += 1
+        statistics.refusedByReason.set(reason, (statistics.refusedByReason.get(reason) ?? 0) + 1)
+        refusals.add(address, undefined, reason)
+      }
+    })
+    const router = await Router.open({ limits, maxPacketBytes, statistics, log })
+    return new Broker({ options, statistics, refusals, listener, router })
+  }
+
+  get host(): string {
+    return this.#options.host
+  }
+
+  /** The port that is bound, also when the options asked for any. */
+  get port(): number {
+    return this.#listener.port
+  }
+
+  /** Newest last, 256 at most. */
+  get refusals(): readonly Refusal[] {
+    return this.#refusals.list
+  }
+
+  get stats(): BrokerStats {
+    return {
+      ...this.#statistics,
+      routeQueue: this.#router.queued,
+      retained: this.#router.retained,
+      subscriptions: this.#router.subscriptions,
+      persistentSessions: this.#gate?.persistentSessions ?? 0,
+      unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
+    }
+  }
+
+  /** Starts to serve; sockets that came before are served in their order. */
+  async serve(journal: JournalWriter): Promise<void> {
+    const { limits, maxPacketBytes, anonymous, log } = this.#options
+    const gate = new Gate({
+      journal,
+      router: this.#router,
+      limits,
+      maxPacketBytes,
+      anonymous,
+      statistics: this.#statistics,
+      refusals: this.#refusals,
+      log,
+      onConnections: change => {
+        for (const listener of this.#connectionListeners) listener(change)
+      }
+    })
+    this.#gate = gate
+    this.#listener.open((socket, address) => {
+      const connection = new Connection(gate, socket, address)
+      gate.add(connection)
+      connection.start()
+    })
+  }
+
+  /** Calls the listener, at most once a turn of the event loop, with the client ids that came and went. */
+  onConnections(listener: (change: ConnectionsChange) => void): void {
+    this.#connectionListeners.push(listener)
+  }
+
+  connectedClientIds(): readonly string[] {
+    return this.#gate?.connectedClientIds() ?? []
+  }
+
+  /**
+   * Takes a publish as if it had come with QoS 1, and resolves with its ordinal when it is durable.
+   * @throws TidegateError TG_PARAMETER_INVALID or TG_BODY_TOO_LARGE (reject); TG_JOURNAL_FULL, TG_JOURNAL_FAILING,
+   *   TG_JOURNAL_CLOSED or TG_EDGE_BUSY (retry)
+   */
+  async accept(publish: ForeignPublish): Promise<number> {
+    const topic = Buffer.from(publish.topic)
+    const fault = topic.toString('utf8') === publish.topic ? topicNameFault(topic, 0, topic.length) : 'topic is not UTF-8'
+    if (fault !== undefined) throw new TidegateError('TG_PARAMETER_INVALID', fault, { context: { parameter: 'topic' } })
+    if (publish.payload.length > this.#options.maxPacketBytes) {
+      throw new TidegateError('TG_BODY_TOO_LARGE', `the payload is larger than ${this.#options.maxPacketBytes} bytes`)
+    }
+    const gate = this.#gate
+    if (gate === undefined || this.#closing !== undefined) throw new TidegateError('TG_JOURNAL_CLOSED', 'the edge does not take publishes')
+    const ordinal = gate.appendPublish({
+      clientId: Buffer.from(publish.clientId),
+      user: publish.user === undefined ? undefined : Buffer.from(publish.user),
+      topic,
+      payload: publish.payload,
+      qos: 1,
+      retain: false,
+      will: false,
+      received: publish.received
+    })
+    if (ordinal === notTaken.routing) throw new TidegateError('TG_EDGE_BUSY', 'subscribers of this topic are behind')
+    if (ordinal === notTaken.journal) throw gate.journalRefusal()
+    await gate.durable(ordinal)
+    return ordinal
+  }
+
+  /**
+   * Stops: no new sockets; what was appended is acknowledged and routed as far as the deadline allows; the sockets are
+   * ended. Idempotent. Wills are not published: their clients are expected to come back.
+   */
+  async close(deadlineMs: number): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs)
+    await this.#closing
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close(1000)
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
+    const end = performance.now() + deadlineMs
+    this.#listener.stop()
+    const gate = this.#gate
+    gate?.stopReading()
+    const unfinished = (): number => gate?.unfinished ?? 0
+    while (unfinished() > 0 && performance.now() < end) {
+      await new Promise(resolve => {
+        setTimeout(resolve, pollMs)
+      })
+    }
+    gate?.dismissAll()
+    await this.#listener.close(Math.max(pollMs, end - performance.now()))
+    gate?.close()
+    await this.#router.close()
+  }
+}

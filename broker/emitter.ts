@@ -1,0 +1,67 @@
+import { SubscriptionTrie } from './subscription-trie.ts'
+
+/** What aedes emits. */
+export interface EmittedPacket {
+  readonly topic: string
+}
+
+type Listener = (packet: EmittedPacket, done: () => void) => void
+
+/**
+ * aedes' emitter (the interface of mqemitter): who is subscribed at this moment. It is also the index that says whether
+ * anyone wants a topic, and is exact because aedes itself delivers by it.
+ *
+ * Synchronous in all it does, so that closing an aedes client is complete when the call returns. aedes' own messages
+ * under `$SYS/` are not delivered: they are numbered out of turn, and aedes drops for a subscriber what comes out of order.
+ */
+export class Emitter {
+  readonly #listeners = new SubscriptionTrie<Listener>()
+  readonly #onEmitted: () => void
+
+  /** `onEmitted` is called after a message has been given to every subscriber that it matches. */
+  constructor(onEmitted: () => void) {
+    this.#onEmitted = onEmitted
+  }
+
+  /** Subscriptions of connected clients. */
+  get size(): number {
+    return this.#listeners.size
+  }
+
+  matches(topic: string): boolean {
+    return this.#listeners.matches(topic)
+  }
+
+  on(filter: string, listener: Listener, done?: () => void): this {
+    this.#listeners.add(filter, listener)
+    done?.()
+    return this
+  }
+
+  removeListener(filter: string, listener: Listener, done?: () => void): this {
+    this.#listeners.remove(filter, listener)
+    done?.()
+    return this
+  }
+
+  emit(packet: EmittedPacket, done?: (error?: Error | null) => void): this {
+    if (packet.topic.startsWith('$')) {
+      done?.()
+      return this
+    }
+    const listeners = this.#listeners.match(packet.topic)
+    let remaining = listeners.size + 1
+    const finish = (): void => {
+      remaining -= 1
+      if (remaining === 0) done?.()
+    }
+    for (const listener of listeners) listener(packet, finish)
+    finish()
+    this.#onEmitted()
+    return this
+  }
+
+  close(done?: () => void): void {
+    if (done !== undefined) setImmediate(done)
+  }
+}

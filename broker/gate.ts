@@ -1,0 +1,369 @@
+import { randomUUID } from 'node:crypto'
+import type { Socket } from 'node:net'
+import type { Logger } from 'pino'
+import type { Config } from '../config.ts'
+import { TidegateError } from '../errors.ts'
+import type { AppendRecord, JournalWriter } from '../journal/record.ts'
+import { Acknowledgements } from './acknowledgements.ts'
+import type { Connection } from './connection.ts'
+import { KeepAlive } from './keep-alive.ts'
+import type { PublishPacket } from './publish-packet.ts'
+import type { Refusals } from './refusals.ts'
+import type { Router } from './routing.ts'
+import { Sessions } from './sessions.ts'
+import type { Session } from './sessions.ts'
+import type { BrokerStatistics } from './statistics.ts'
+import { Wills } from './wills.ts'
+import type { DueWill } from './wills.ts'
+
+/** What a connection can wait for before it handles its next packet. */
+export type BlockReason = 'connack' | 'inFlight' | 'journal' | 'routing' | 'route' | 'replies' | 'turn' | 'stop'
+
+/** What append answers instead of an ordinal. */
+export const notTaken = { journal: -1, routing: -2 } as const
+
+/** A record's parts as append takes them, without what the gate fills in. */
+export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'received'>
+
+export interface GateOptions {
+  readonly journal: JournalWriter
+  readonly router: Router
+  readonly limits: Config['limits']
+  readonly maxPacketBytes: number
+  readonly anonymous: Config['access']['anonymous']
+  readonly statistics: BrokerStatistics
+  readonly refusals: Refusals
+  readonly log: Logger
+  /** Called at most once a turn with the client ids that came and went. */
+  readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
+}
+
+const resumedPerTurn = 64
+/** Time that a client has to close its side after ours, in milliseconds. */
+const lingerMs = 1000
+
+/** What all connections share: the journal, the acknowledgements, the sessions, and who waits for what. */
+export class Gate {
+  readonly router: Router
+  readonly limits: Config['limits']
+  readonly maxPacketBytes: number
+  readonly statistics: BrokerStatistics
+  readonly log: Logger
+  readonly acknowledgements = new Acknowledgements()
+  /** Open QoS 2 ids of one session at most. */
+  readonly maxReceivedIds: number
+  readonly #options: GateOptions
+  readonly #journal: JournalWriter
+  readonly #sessions: Sessions
+  readonly #wills: Wills
+  readonly #connections = new Set<Connection>()
+  readonly #keepAlive: KeepAlive
+  readonly #waiting = { journal: new Set<Connection>(), routing: new Set<Connection>() }
+  #resumable: Connection[] = []
+  readonly #durableWaiters: { readonly ordinal: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = []
+  readonly #detach: (() => void)[]
+  #changes = new Map<string, boolean>()
+  /** One object for all records: append copies. */
+  readonly #record: AppendRecord = {
+    clientId: new Uint8Array(),
+    user: undefined,
+    topic: new Uint8Array(),
+    payload: new Uint8Array(),
+    qos: 0,
+    retain: false,
+    dup: false,
+    will: false,
+    packetId: 0,
+    properties: undefined,
+    received: undefined
+  }
+
+  constructor(options: GateOptions) {
+    this.#options = options
+    this.#journal = options.journal
+    this.router = options.router
+    this.limits = options.limits
+    this.maxPacketBytes = options.maxPacketBytes
+    this.statistics = options.statistics
+    this.log = options.log
+    this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
+    this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
+    this.#wills = new Wills(
+      due => this.#appendWill(due),
+      () => {
+        this.statistics.willsDropped += 1
+      }
+    )
+    this.#keepAlive = new KeepAlive(this.#connections, () => this.#onTick())
+    this.router.onOpen(link => link.owner.onRouteOpen())
+    this.router.onRoom(() => this.#resume('routing'))
+    this.acknowledgements.release(this.#journal.durable)
+    this.router.release(this.#journal.durable)
+    this.#detach = [
+      this.#journal.onDurable(durable => this.#onDurable(durable)),
+      this.#journal.onState(state => {
+        if (state === 'accepting') this.#resume('journal')
+      })
+    ]
+  }
+
+  /** The round that keep alive counts in. */
+  get tick(): number {
+    return this.#keepAlive.tick
+  }
+
+  /** Ordinal of the newest record. */
+  get lastOrdinal(): number {
+    return this.#journal.head - 1
+  }
+
+  /** Records taken and not durable, messages not routed: what a stop waits for. */
+  get unfinished(): number {
+    return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued
+  }
+
+  get persistentSessions(): number {
+    return this.#sessions.persistent
+  }
+
+  add(connection: Connection): void {
+    this.#connections.add(connection)
+  }
+
+  /**
+   * Why a client may not come in, or undefined. User names and passwords are recorded, never checked: until there is a
+   * credential store every client counts as anonymous.
+   */
+  admit(connection: Connection): string | undefined {
+    const { anonymous } = this.#options
+    if (anonymous === 'any' || (anonymous === 'loopback' && isLoopback(connection.address))) return undefined
+    return anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+  }
+
+  /** The session for a CONNECT; a connection that has it is closed first [MQTT-3.1.4-2]. Undefined when there is no room. */
+  openSession(clientId: string, clean: boolean, connection: Connection): { session: Session; present: boolean } | undefined {
+    this.#sessions.get(clientId)?.connection?.finish('taken over by a new connection')
+    const opened = this.#sessions.open(clientId, clean)
+    if (opened !== undefined) opened.session.connection = connection
+    return opened
+  }
+
+  assignClientId(): Buffer {
+    return Buffer.from(`tg-${randomUUID()}`)
+  }
+
+  connected(connection: Connection): void {
+    this.statistics.connectsAccepted += 1
+    this.statistics.connections += 1
+    this.#noteChange(connection.clientId, true)
+  }
+
+  disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
+    this.#connections.delete(connection)
+    this.#waiting.journal.delete(connection)
+    this.#waiting.routing.delete(connection)
+    if (session?.connection === connection) this.#sessions.detach(session)
+    if (!wasOpen) return
+    this.statistics.connections -= 1
+    this.#noteChange(connection.clientId, false)
+  }
+
+  countRefusal(address: string, clientId: string | undefined, reason: string): void {
+    const { refusedByReason } = this.statistics
+    this.statistics.connectsRefused += 1
+    refusedByReason.set(reason, (refusedByReason.get(reason) ?? 0) + 1)
+    this.#options.refusals.add(address, clientId, reason)
+  }
+
+  countViolation(address: string, clientId: string | undefined, reason: string): void {
+    this.statistics.violations += 1
+    this.#options.refusals.add(address, clientId, reason)
+  }
+
+  /** Client ids that are connected now. */
+  connectedClientIds(): readonly string[] {
+    const ids: string[] = []
+    for (const connection of this.#connections) {
+      if (connection.clientId !== undefined && connection.isOpen) ids.push(connection.clientId)
+    }
+    return ids
+  }
+
+  /**
+   * Appends a publish of a connection and returns its ordinal, or why it is not taken now. Decodes the topic only when
+   * somebody subscribes or the message is to be retained: what nobody wants costs no string and no copy here.
+   */
+  append(connection: Connection, buffer: Buffer, publish: PublishPacket, payloadEnd: number): number {
+    const record = this.#record
+    record.clientId = connection.clientIdBytes
+    record.user = connection.user
+    record.topic = buffer.subarray(publish.topicStart, publish.topicEnd)
+    record.payload = buffer.subarray(publish.payloadStart, payloadEnd)
+    record.qos = publish.qos
+    record.retain = publish.retain
+    record.dup = publish.dup
+    record.will = false
+    record.packetId = publish.packetId
+    record.received = undefined
+    return this.#appendRecord(record)
+  }
+
+  /** Appends a publish that comes from elsewhere than a PUBLISH packet. */
+  appendPublish(publish: Publish): number {
+    return this.#appendRecord(Object.assign(this.#record, publish, { dup: false, packetId: 0 }))
+  }
+
+  /** Resolves when the record is durable. */
+  async durable(ordinal: number): Promise<void> {
+    if (ordinal < this.#journal.durable) return
+    await new Promise<void>((resolve, reject) => {
+      this.#durableWaiters.push({ ordinal, resolve, reject })
+    })
+  }
+
+  publishWill(due: DueWill): void {
+    this.#wills.add(due)
+  }
+
+  /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
+  releaseOverdue(): void {
+    if (this.acknowledgements.overdue) this.#onDurable(this.acknowledgements.durable)
+  }
+
+  block(connection: Connection, reason: BlockReason): void {
+    if (reason === 'journal' || reason === 'routing') this.#waiting[reason].add(connection)
+    else if (reason === 'turn') setImmediate(() => connection.unblock('turn'))
+  }
+
+  /** Unblocks a connection whose in-flight window has opened, after all acknowledgements of this commit were written. */
+  resumeSoon(connection: Connection): void {
+    if (this.#resumable.push(connection) > 1) return
+    setImmediate(() => {
+      for (const resumable of this.#resumable.splice(0)) resumable.unblock('inFlight')
+    })
+  }
+
+  /** Sends what is written, then the end; what the client still sends is read away, so that it gets all of it. */
+  endSocket(socket: Socket): void {
+    if (socket.destroyed) return
+    socket.removeAllListeners('data')
+    socket.on('error', () => {})
+    socket.resume()
+    socket.once('end', () => socket.destroySoon())
+    if (socket.readableEnded) socket.destroySoon()
+    else socket.end()
+    setTimeout(() => socket.destroy(), lingerMs).unref()
+  }
+
+  /** Handles no further packets: what clients send from now on stays unacknowledged. */
+  stopReading(): void {
+    for (const connection of this.#connections) connection.stopReading()
+  }
+
+  /** Why the journal does not take a publish at the moment. */
+  journalRefusal(): TidegateError {
+    switch (this.#journal.state) {
+      case 'full':
+        return new TidegateError('TG_JOURNAL_FULL', 'the journal is full')
+      case 'closed':
+        return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
+      default:
+        return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written')
+    }
+  }
+
+  /** Ends all connections. */
+  dismissAll(): void {
+    for (const connection of this.#connections) connection.dismiss()
+  }
+
+  /** Publishes from elsewhere that are not durable by now are told so. */
+  close(): void {
+    this.#keepAlive.stop()
+    for (const detach of this.#detach) detach()
+    for (const { reject } of this.#durableWaiters.splice(0))
+      reject(new TidegateError('TG_JOURNAL_CLOSED', 'the edge stopped before the publish was durable'))
+  }
+
+  #appendRecord(record: AppendRecord): number {
+    const { router } = this
+    const topic = record.retain || !router.idle ? utf8(record.topic) : ''
+    const wanted = record.retain || (topic !== '' && router.wants(topic, record.qos))
+    if (this.#journal.state !== 'accepting') return notTaken.journal
+    if (wanted && !router.hasRoom()) return notTaken.routing
+    let ordinal: number
+    try {
+      ordinal = this.#journal.append(record)
+    } catch {
+      // Whatever it is, the publish is not taken; the tick tries again.
+      return notTaken.journal
+    }
+    if (wanted) {
+      const { qos, retain } = record
+      router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
+    }
+    return ordinal
+  }
+
+  #appendWill({ clientId, user, will }: DueWill): boolean {
+    const { topic, payload, qos, retain } = will
+    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, received: undefined }) < 0) return false
+    this.statistics.wills += 1
+    return true
+  }
+
+  #onDurable(durable: number): void {
+    this.acknowledgements.release(durable)
+    this.router.release(durable)
+    const waiters = this.#durableWaiters
+    let ready = 0
+    for (const waiter of waiters) {
+      if (waiter.ordinal >= durable) break
+      waiter.resolve()
+      ready += 1
+    }
+    if (ready > 0) waiters.splice(0, ready)
+  }
+
+  #onTick(): void {
+    if (this.#journal.state === 'accepting') this.#resume('journal')
+    if (this.#waiting.routing.size > 0 && this.router.hasRoom()) this.#resume('routing')
+  }
+
+  #resume(reason: 'journal' | 'routing'): void {
+    this.#wills.retry()
+    const waiting = this.#waiting[reason]
+    const before = waiting.size
+    // A copy, since whoever blocks again is added at the end of the set.
+    for (const connection of Array.from(waiting).slice(0, resumedPerTurn)) {
+      if (reason === 'journal' && this.#journal.state !== 'accepting') return
+      waiting.delete(connection)
+      connection.unblock(reason)
+    }
+    // Without progress the next event, or the tick, tries again.
+    if (waiting.size > 0 && waiting.size < before) setImmediate(() => this.#resume(reason))
+  }
+
+  #noteChange(clientId: string | undefined, connected: boolean): void {
+    if (clientId === undefined) return
+    if (this.#changes.size === 0) setImmediate(() => this.#tellChanges())
+    this.#changes.set(clientId, connected)
+  }
+
+  #tellChanges(): void {
+    const changes = this.#changes
+    this.#changes = new Map()
+    const connected: string[] = []
+    const disconnected: string[] = []
+    for (const [clientId, isConnected] of changes) (isConnected ? connected : disconnected).push(clientId)
+    this.#options.onConnections({ connected, disconnected })
+  }
+}
+
+function utf8(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || address.startsWith('127.')
+}

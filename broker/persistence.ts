@@ -1,0 +1,213 @@
+import { Readable } from 'node:stream'
+import { RetainedMessages } from './retained-messages.ts'
+import type { BrokerStatistics } from './statistics.ts'
+import { SubscriptionTrie } from './subscription-trie.ts'
+
+/** A packet as aedes numbers it. A sent QoS 2 message whose PUBREC has come is replaced by its PUBREL. */
+export interface StoredPacket {
+  readonly cmd: string
+  readonly brokerId: string | null
+  readonly brokerCounter: number
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: 0 | 1 | 2
+  readonly retain: boolean
+  /** Undefined until it was sent. */
+  messageId?: number | undefined
+}
+
+interface Subscription {
+  readonly clientId: string
+  readonly topic: string
+  readonly qos: 0 | 1 | 2
+}
+
+interface StoredSession {
+  readonly subscriptions: Map<string, Subscription>
+  /** Not acknowledged yet, in order, by the counter that aedes gave them. */
+  readonly outgoing: Map<number, StoredPacket>
+  readonly sent: Map<number, number>
+}
+
+interface ClientId {
+  readonly id: string
+}
+
+export interface PersistenceOptions {
+  /** Retained messages at most; a further topic is not kept and counted. */
+  readonly retained: number
+  /** Messages queued for one session at most; a further one is not queued and counted. */
+  readonly queuedMessages: number
+  readonly statistics: BrokerStatistics
+  /** Filters that the gate denied a client; aedes would store them beside allowed ones. */
+  readonly denied: (clientId: string) => ReadonlySet<string> | undefined
+}
+
+/**
+ * aedes' persistence in memory, with bounds: retained messages, and subscriptions and unacknowledged messages of
+ * persistent sessions. Everything happens in the call itself, in call order; the promises are aedes' interface.
+ */
+export class Persistence {
+  readonly #retained: RetainedMessages<StoredPacket>
+  readonly #sessions = new Map<string, StoredSession>()
+  readonly #subscriptions = new SubscriptionTrie<Subscription>()
+  readonly #options: PersistenceOptions
+
+  constructor(options: PersistenceOptions) {
+    this.#options = options
+    this.#retained = new RetainedMessages(options.retained)
+  }
+
+  get retained(): number {
+    return this.#retained.size
+  }
+
+  /** Subscriptions of QoS 1 and 2 of persistent sessions, connected or not. */
+  get subscriptions(): number {
+    return this.#subscriptions.size
+  }
+
+  /** True when a persistent session subscribes to the topic with QoS 1 or 2. */
+  matches(topic: string): boolean {
+    return this.#subscriptions.matches(topic)
+  }
+
+  /** Ends the session of the client: subscriptions and queued messages are gone. */
+  forget(clientId: string): void {
+    const session = this.#sessions.get(clientId)
+    if (session === undefined) return
+    for (const [filter, subscription] of session.subscriptions) this.#subscriptions.remove(filter, subscription)
+    this.#sessions.delete(clientId)
+  }
+
+  /** Messages queued for the client that were never sent, in order. */
+  unsent(clientId: string): readonly StoredPacket[] {
+    const outgoing = this.#sessions.get(clientId)?.outgoing.values() ?? []
+    return [...outgoing].filter(packet => packet.messageId === undefined)
+  }
+
+  // From here on: the interface that aedes calls.
+
+  async setup(): Promise<void> {}
+
+  async storeRetained(packet: StoredPacket): Promise<void> {
+    if (packet.payload.length === 0) this.#retained.delete(packet.topic)
+    else if (!this.#retained.set(packet.topic, { ...packet })) this.#options.statistics.retainedDropped += 1
+  }
+
+  createRetainedStreamCombi(filters: readonly string[]): Readable {
+    return Readable.from(this.#matchRetained(filters))
+  }
+
+  async addSubscriptions(client: ClientId, added: readonly Subscription[]): Promise<void> {
+    const session = this.#sessionOf(client.id)
+    const denied = this.#options.denied(client.id)
+    for (const { topic, qos } of added) {
+      if (denied?.has(topic) === true) continue
+      this.#unsubscribe(session, topic)
+      const subscription = { clientId: client.id, topic, qos }
+      session.subscriptions.set(topic, subscription)
+      if (qos > 0) this.#subscriptions.add(topic, subscription)
+    }
+  }
+
+  async removeSubscriptions(client: ClientId, filters: readonly string[]): Promise<void> {
+    const session = this.#sessions.get(client.id)
+    if (session !== undefined) for (const filter of filters) this.#unsubscribe(session, filter)
+  }
+
+  async subscriptionsByClient(client: ClientId): Promise<readonly Subscription[]> {
+    const stored = this.#sessions.get(client.id)?.subscriptions.values() ?? []
+    return [...stored].map(subscription => ({ ...subscription }))
+  }
+
+  async subscriptionsByTopic(topic: string): Promise<readonly Subscription[]> {
+    const byClient = new Map<string, Subscription>()
+    for (const subscription of this.#subscriptions.match(topic)) byClient.set(subscription.clientId, subscription)
+    return [...byClient.values()]
+  }
+
+  async cleanSubscriptions(client: ClientId): Promise<void> {
+    this.forget(client.id)
+  }
+
+  async outgoingEnqueue(target: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
+    const { outgoing } = this.#sessionOf(target.clientId)
+    if (outgoing.size >= this.#options.queuedMessages) this.#options.statistics.offlineDropped += 1
+    else outgoing.set(packet.brokerCounter, { ...packet, messageId: undefined })
+  }
+
+  async outgoingEnqueueCombi(targets: readonly { readonly clientId: string }[], packet: StoredPacket): Promise<void> {
+    for (const target of targets) await this.outgoingEnqueue(target, packet)
+  }
+
+  /** Notes the id that a message is sent with, or that its PUBREC has come. An unknown message is nobody's fault here. */
+  async outgoingUpdate(client: ClientId, packet: StoredPacket): Promise<void> {
+    const session = this.#sessions.get(client.id)
+    if (session === undefined || packet.messageId === undefined) return
+    if (packet.cmd === 'pubrel') {
+      const counter = session.sent.get(packet.messageId)
+      const message = counter === undefined ? undefined : session.outgoing.get(counter)
+      if (message !== undefined) session.outgoing.set(message.brokerCounter, { ...message, cmd: 'pubrel' })
+      return
+    }
+    const message = session.outgoing.get(packet.brokerCounter)
+    if (message === undefined) return
+    message.messageId = packet.messageId
+    session.sent.set(packet.messageId, packet.brokerCounter)
+  }
+
+  async outgoingClearMessageId(client: ClientId, packet: { readonly messageId?: number }): Promise<StoredPacket | undefined> {
+    const session = this.#sessions.get(client.id)
+    if (session === undefined || packet.messageId === undefined) return undefined
+    const counter = session.sent.get(packet.messageId)
+    if (counter === undefined) return undefined
+    const message = session.outgoing.get(counter)
+    session.sent.delete(packet.messageId)
+    session.outgoing.delete(counter)
+    return message
+  }
+
+  /** What a returning client gets: everything unacknowledged in order, also what is queued while it is being sent. */
+  outgoingStream(client: ClientId): Readable {
+    return Readable.from(resends(this.#sessions.get(client.id)))
+  }
+
+  async cleanIncoming(): Promise<void> {}
+
+  async putWill(): Promise<void> {}
+
+  async delWill(): Promise<undefined> {
+    return undefined
+  }
+
+  streamWill(): Readable {
+    return Readable.from([])
+  }
+
+  *#matchRetained(filters: readonly string[]): Generator<StoredPacket> {
+    for (const filter of filters) yield* this.#retained.match(filter)
+  }
+
+  #sessionOf(clientId: string): StoredSession {
+    let session = this.#sessions.get(clientId)
+    if (session === undefined) {
+      session = { subscriptions: new Map(), outgoing: new Map(), sent: new Map() }
+      this.#sessions.set(clientId, session)
+    }
+    return session
+  }
+
+  #unsubscribe(session: StoredSession, filter: string): void {
+    const subscription = session.subscriptions.get(filter)
+    if (subscription === undefined) return
+    this.#subscriptions.remove(filter, subscription)
+    session.subscriptions.delete(filter)
+  }
+}
+
+/** Copies, since aedes writes into what it is given; what was sent before is marked as sent again [MQTT-3.3.1-1]. */
+function* resends(session: StoredSession | undefined): Generator<StoredPacket & { readonly dup: boolean }> {
+  if (session === undefined) return
+  for (const packet of session.outgoing.values()) yield { ...packet, dup: packet.cmd === 'publish' && packet.messageId !== undefined }
+}

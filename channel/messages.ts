@@ -1,0 +1,55 @@
+/**
+ * The channel between the edge and its child, the service: every message there is, in both directions. Byte payloads
+ * travel as Uint8Array (the fork uses advanced serialization). What repeats is conflated and what asks is counted, so
+ * that the channel never holds more than a bounded number of messages and bytes (see Outbox).
+ */
+import type { Config } from '../config.ts'
+import type { ErrorCode } from '../errors.ts'
+import type { JournalState } from '../journal/record.ts'
+
+/** How the edge is, for readiness and the ledger. */
+export interface EdgeState {
+  readonly journal: JournalState
+  readonly mqttPort: number
+  readonly stopping: boolean
+}
+
+/** What the edge has counted since its start, for the ledger and /metrics. */
+export interface EdgeCounts {
+  readonly metrics: string
+  readonly head: number
+  readonly shed: number
+  readonly resends: number
+  readonly refused: number
+}
+
+/** A publish that did not come by MQTT: equals a QoS 1 publish by that client. */
+export interface ForwardedPublish {
+  readonly clientId: string
+  readonly topic: string
+  readonly payload: Uint8Array
+}
+
+export type ToService =
+  /** The first message: the service binds HTTP and answers `listening` or `failed`. */
+  | { readonly type: 'start'; readonly config: Config; readonly httpPort: number }
+  /** The journal is open: the service opens store and pipeline. */
+  | { readonly type: 'journal'; readonly uuid: string; readonly oldest: number; readonly durable: number }
+  | { readonly type: 'durable'; readonly durable: number }
+  | { readonly type: 'edge'; readonly state: EdgeState }
+  /** Client ids that came or went; with `all` they replace the whole list. */
+  | { readonly type: 'connections'; readonly all: boolean; readonly connected: readonly string[]; readonly disconnected: readonly string[] }
+  | { readonly type: 'appended'; readonly request: number; readonly ordinal: number }
+  | { readonly type: 'appendRefused'; readonly request: number; readonly code: ErrorCode; readonly message: string }
+  | { readonly type: 'counts'; readonly request: number; readonly counts: EdgeCounts }
+  /** Finish what can be finished by then, close everything, answer `drained` and exit. */
+  | { readonly type: 'drain'; readonly deadlineMs: number }
+
+export type ToEdge =
+  | { readonly type: 'listening'; readonly port: number }
+  /** The service cannot start at all: the edge says so and exits 1. */
+  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string }
+  | { readonly type: 'checkpoint'; readonly position: number }
+  | { readonly type: 'append'; readonly request: number; readonly publish: ForwardedPublish }
+  | { readonly type: 'count'; readonly request: number }
+  | { readonly type: 'drained' }

@@ -1,0 +1,230 @@
+/**
+ * The page: numbers, devices and one chart, moved by the live stream. Everything is drawn from state a few times a
+ * second at most, so a busy stream costs the reading of its messages and nothing else.
+ */
+import { loadDevices, loadLatest, loadLedger, loadReadiness, loadRecent } from './api.ts'
+import { Chart, loadLibrary } from './chart.ts'
+import type { PlottedSeries } from './chart-panel.ts'
+import { ChartPanel } from './chart-panel.ts'
+import { DeviceCards, setText } from './device-cards.ts'
+import { formatCount, formatRate } from './format.ts'
+import { LiveFeed } from './live-feed.ts'
+import { RateMeter } from './rate-meter.ts'
+import type { LedgerNumbers, Readiness } from './readings.ts'
+
+declare global {
+  interface Window {
+    /** What the chart shows, for tests. */
+    readonly tidegateChart: PlottedSeries | undefined
+  }
+}
+
+const drawEveryMs = 200
+const statusEveryMs = 2000
+const devicesEveryMs = 10_000
+
+function element<E extends HTMLElement>(id: string, kind: abstract new (...args: never) => E): E {
+  const found = document.getElementById(id)
+  if (found instanceof kind) return found
+  throw new Error(`no element #${id}`)
+}
+
+const state = element('state', HTMLElement)
+const served = element('served', HTMLElement)
+const reasons = element('reasons', HTMLUListElement)
+const chartElement = element('chart', HTMLElement)
+const panel = new ChartPanel(
+  {
+    panel: element('chart-panel', HTMLElement),
+    title: element('chart-title', HTMLElement),
+    value: element('chart-value', HTMLElement),
+    note: element('chart-note', HTMLElement),
+    field: element('field', HTMLSelectElement),
+    range: element('range', HTMLSelectElement),
+    chart: chartElement
+  },
+  new Chart(chartElement, await loadLibrary())
+)
+const cards = new DeviceCards(element('devices', HTMLUListElement), choose)
+const rate = new RateMeter()
+const feed = new LiveFeed({
+  message: items => {
+    rate.add(performance.now(), 1)
+    for (const item of items) {
+      cards.take(item, true)
+      panel.take(item)
+    }
+  },
+  gap: () => void reload(),
+  state: connected => {
+    streaming = connected
+    // what was stored while the stream was away and had no id yet is only in the store
+    if (connected && lost) void reload()
+    lost = !connected
+  }
+})
+let streaming = false
+let lost = false
+let readiness: Readiness | undefined
+let ledger: (LedgerNumbers & { readonly atMs: number }) | undefined
+let ledgerRate = 0
+let moreDevices = false
+let loaded = false
+let drawnMs = 0
+
+Object.defineProperty(window, 'tidegateChart', { get: () => panel.plotted })
+
+function choose(device: string): void {
+  cards.mark(device)
+  feed.follow(device)
+  void panel.show(device)
+}
+
+/** Everything from the API: what a start needs, and what a gap in the stream left out. */
+async function reload(): Promise<void> {
+  try {
+    await refreshDevices()
+    for (const item of await loadRecent()) cards.take(item, false)
+    loaded = true
+    await panel.reload()
+  } catch {
+    // the state line says what is wrong; the next round tries again
+  }
+}
+
+async function refreshDevices(): Promise<void> {
+  const { items, more } = await loadDevices()
+  moreDevices = more
+  for (const entry of items) cards.seen(entry)
+}
+
+/** Devices that have said nothing lately have no values from the recent readings. */
+async function fillQuietCards(): Promise<void> {
+  for (const device of cards.withoutValues().slice(0, 20)) for (const item of await loadLatest(device)) cards.take(item, false)
+}
+
+async function refreshStatus(): Promise<void> {
+  try {
+    readiness = await loadReadiness()
+  } catch {
+    readiness = undefined
+  }
+  try {
+    const numbers = await loadLedger()
+    const atMs = performance.now()
+    if (ledger !== undefined) ledgerRate = Math.max(0, ((numbers.stored - ledger.stored) * 1000) / (atMs - ledger.atMs))
+    ledger = { ...numbers, atMs }
+  } catch {
+    // the last numbers stay
+  }
+}
+
+function drawState(): void {
+  const name =
+    readiness === undefined
+      ? 'lost'
+      : !readiness.ready
+        ? 'not-ready'
+        : readiness.reasons.length > 0
+          ? 'limited'
+          : streaming
+            ? 'ready'
+            : 'lost'
+  const text = { ready: 'ready', limited: 'ready, with restrictions', 'not-ready': 'not ready', lost: 'connection lost, trying again' }[
+    name
+  ]
+  if (state.dataset['state'] !== name) state.dataset['state'] = name
+  setText(state, text)
+  const list = readiness?.reasons ?? []
+  reasons.hidden = list.length === 0
+  while (reasons.childElementCount > list.length) reasons.lastElementChild?.remove()
+  while (reasons.childElementCount < list.length) reasons.append(document.createElement('li'))
+  for (const [index, reason] of list.entries()) {
+    const line = reasons.children[index]
+    if (line !== undefined) setText(line, reason)
+  }
+  setText(served, servedText(readiness?.anonymous))
+}
+
+function servedText(anonymous: string | undefined): string {
+  switch (anonymous) {
+    case 'loopback':
+      return 'Without credentials only this machine is served (access.anonymous: loopback)'
+    case 'any':
+      return 'Anyone who can reach it is served without credentials (access.anonymous: any)'
+    case 'never':
+      return 'Nobody is served without credentials (access.anonymous: never)'
+    default:
+      return 'By default, without credentials only this machine is served (access.anonymous)'
+  }
+}
+
+function drawNumbers(nowMs: number): void {
+  setText(element('message-rate', HTMLElement), formatRate(feed.flooded ? ledgerRate : rate.rate(nowMs)))
+  setText(element('device-count', HTMLElement), loaded ? `${formatCount(cards.count)}${moreDevices ? '+' : ''}` : '–')
+  if (ledger !== undefined) {
+    setText(element('stored', HTMLElement), formatCount(ledger.stored))
+    setText(element('in-journal', HTMLElement), formatCount(ledger.inJournal))
+    setText(element('dead-letters', HTMLElement), formatCount(ledger.deadLettered))
+  }
+  const { matching, hidden } = cards.found
+  const more = element('more', HTMLElement)
+  more.hidden = hidden === 0 && matching > 0 && !feed.flooded
+  setText(
+    more,
+    feed.flooded
+      ? 'Too much is going on to show everything live: the cards rest, the numbers and the chart go on.'
+      : matching === 0
+        ? 'No device has such a name.'
+        : `${formatCount(hidden)} more devices: search for one by its name.`
+  )
+}
+
+function drawEmpty(): void {
+  const empty = loaded && cards.count === 0
+  element('empty', HTMLElement).hidden = !empty
+  element('devices-panel', HTMLElement).hidden = cards.count === 0
+  if (!empty) return
+  const port = readiness?.mqttPort ?? 1883
+  const host = location.hostname === '' ? '127.0.0.1' : location.hostname
+  const at = `-h ${host} -p ${port}`
+  setText(element('example', HTMLElement), `mosquitto_pub ${at} -q 1 -t devices/kitchen/telemetry -m '{"temperature":21.5}'`)
+  setText(element('example-simulation', HTMLElement), `npx tidegate sim run home --url mqtt://${host}:${port}`)
+}
+
+function draw(): void {
+  requestAnimationFrame(draw)
+  const nowMs = performance.now()
+  if (nowMs - drawnMs < drawEveryMs) return
+  drawnMs = nowMs
+  drawState()
+  drawNumbers(nowMs)
+  drawEmpty()
+  cards.draw(Date.now(), chartElement)
+  panel.draw(Date.now())
+  if (panel.device !== '') return
+  const first = cards.firstNumeric()
+  if (first !== undefined) choose(first)
+}
+
+/** Runs a task again and again with a pause between the runs, whatever becomes of it. */
+function repeat(everyMs: number, task: () => Promise<void>): void {
+  const run = (): void => {
+    void task()
+      .catch(() => undefined)
+      .finally(() => setTimeout(run, document.hidden ? everyMs * 5 : everyMs))
+  }
+  run()
+}
+
+element('search', HTMLInputElement).addEventListener('input', event => {
+  if (event.target instanceof HTMLInputElement) cards.search(event.target.value)
+})
+feed.follow('')
+repeat(statusEveryMs, refreshStatus)
+repeat(devicesEveryMs, async () => {
+  if (!loaded) await reload()
+  else await refreshDevices()
+  await fillQuietCards()
+})
+requestAnimationFrame(draw)

@@ -1,0 +1,160 @@
+import { errnoOf, type FilePort } from './files.ts'
+import {
+  checkFrame,
+  claimedFrameBytes,
+  frameDamaged,
+  frameHeaderBytes,
+  frameIncomplete,
+  frameOrdinal,
+  markerBytes,
+  segmentHeaderBytes
+} from './frame.ts'
+
+const windowBytes = 256 * 1024
+const blockBytes = 4096
+
+/** Bytes of a segment that are no frame. */
+export interface DamagedRegion {
+  readonly offset: number
+  readonly bytes: number
+}
+
+/**
+ * Walks the frames of an open segment file. `step` looks at what was read and does no I/O; when it says `more`, `fill`
+ * reads on. After `frame`, the frame is bytes[at …); bytes are not reused, so views into them stay good.
+ */
+export class FrameWalker {
+  bytes: Buffer = Buffer.alloc(0)
+  at = 0
+  /** Whole length of the current frame. */
+  frameBytes = 0
+  /** What lay between the frame before and this one, or before the end. */
+  damage: DamagedRegion | undefined
+  /** Highest ordinal that a damaged frame with a good header claimed since the last good one, or −1. */
+  damagedOrdinal = -1
+  readonly #files: FilePort
+  readonly #fd: number
+  readonly #marker: number
+  readonly #markerBytes: Buffer
+  #scratch: Buffer | undefined
+  /** File offset of bytes[0]. */
+  #base: number
+  #next = 0
+  #atEndOfFile = false
+  #damageFrom: number | undefined
+
+  constructor(files: FilePort, fd: number, marker: number, offset = segmentHeaderBytes) {
+    this.#files = files
+    this.#fd = fd
+    this.#marker = marker
+    this.#markerBytes = markerBytes(marker)
+    this.#base = offset
+  }
+
+  /** File offset behind the last good frame. */
+  get offset(): number {
+    return this.#damageFrom ?? this.#base + this.#next
+  }
+
+  /** Forgets what was read, so that the next look sees the file as it is now. */
+  restart(): void {
+    this.#base = this.offset
+    this.#next = 0
+    this.bytes = Buffer.alloc(0)
+    this.#atEndOfFile = false
+    this.#damageFrom = undefined
+  }
+
+  /** Makes the current frame the next one again. */
+  back(): void {
+    this.#next = this.at
+  }
+
+  /** Moves on to the next frame that checks. */
+  step(): 'frame' | 'more' | 'end' {
+    for (;;) {
+      const result = checkFrame(this.bytes, this.#next, this.bytes.length, this.#marker)
+      if (result > 0) {
+        this.at = this.#next
+        this.frameBytes = result
+        this.#next += result
+        this.damage = undefined
+        if (this.#damageFrom !== undefined) this.#endDamage(this.#base + this.at)
+        else this.damagedOrdinal = -1
+        return 'frame'
+      }
+      if (result === frameIncomplete && !this.#atEndOfFile) return 'more'
+      if (this.#next >= this.bytes.length) return this.#end()
+      this.#skip(result)
+      if (this.#next + frameHeaderBytes > this.bytes.length) return this.#atEndOfFile ? this.#end() : 'more'
+    }
+  }
+
+  /** Reads on from the frame that `step` could not finish. */
+  async fill(): Promise<void> {
+    const rest = this.bytes.length - this.#next
+    const wanted = rest >= frameHeaderBytes ? claimedFrameBytes(this.bytes, this.#next) : 0
+    const size = Math.max(windowBytes, wanted)
+    const offset = this.#base + this.#next
+    const scratch = this.#scratch !== undefined && this.#scratch.length >= size ? this.#scratch : Buffer.allocUnsafeSlow(size)
+    const got = await this.#read(scratch, offset)
+    this.#atEndOfFile = got <= rest
+    this.#base = offset
+    this.#next = 0
+    // A nearly full buffer is given away; of a nearly empty one a copy is, so that a short record pins few bytes.
+    const give = got > size / 2
+    this.bytes = give ? scratch.subarray(0, got) : Buffer.from(scratch.subarray(0, got))
+    this.#scratch = give || size > windowBytes ? undefined : scratch
+  }
+
+  #skip(result: number): void {
+    this.#damageFrom ??= this.#base + this.#next
+    if (result === frameDamaged) this.damagedOrdinal = Math.max(this.damagedOrdinal, frameOrdinal(this.bytes, this.#next))
+    const found = this.bytes.indexOf(this.#markerBytes, this.#next + 1)
+    // The last three bytes may be the beginning of a marker.
+    this.#next = found === -1 ? Math.max(this.#next + 1, this.bytes.length - 3) : found
+  }
+
+  #end(): 'end' {
+    this.damage = undefined
+    if (this.#damageFrom !== undefined) {
+      const from = this.#damageFrom
+      this.#endDamage(this.#base + this.bytes.length)
+      this.#damageFrom = from
+    }
+    return 'end'
+  }
+
+  #endDamage(to: number): void {
+    const offset = this.#damageFrom ?? to
+    this.damage = { offset, bytes: to - offset }
+    this.#damageFrom = undefined
+  }
+
+  async #read(buffer: Buffer, offset: number): Promise<number> {
+    let got = 0
+    while (got < buffer.length) {
+      try {
+        const bytes = await this.#files.read(this.#fd, buffer, got, buffer.length - got, offset + got)
+        if (bytes === 0) break
+        got += bytes
+      } catch (error) {
+        if (errnoOf(error) !== 'EIO') throw error
+        got += await this.#readBlock(buffer, got, offset + got)
+      }
+    }
+    return got
+  }
+
+  /** One block of a disk that cannot read it reads as zeros, which is damage like any other. */
+  async #readBlock(buffer: Buffer, got: number, offset: number): Promise<number> {
+    const length = Math.min(blockBytes - (offset % blockBytes), buffer.length - got)
+    try {
+      return await this.#files.read(this.#fd, buffer, got, length, offset)
+    } catch (error) {
+      if (errnoOf(error) !== 'EIO') throw error
+      buffer.fill(0, got, got + length)
+      return length
+    }
+  }
+}

@@ -1,0 +1,492 @@
+/**
+ * The writing side of the journal: append, group commit, bounds and recovery from a failing disk.
+ *
+ * States: accepting, until something speaks against it; full, when too much is not yet durable, not yet committed, or the
+ * disk is near its end; failing, while groups cannot be written; closed. Only accepting takes records.
+ *
+ * Invariants: one group at a time is written, in order; a record is below `durable` only after the write (sync os) and
+ * the fdatasync (sync fsync) of its bytes returned; what is not durable stays in memory, encoded, so that after a failure
+ * the same bytes go to a new segment.
+ */
+import type { Logger } from 'pino'
+import { TidegateError } from '../errors.ts'
+import { nodeFiles, type FilePort } from './files.ts'
+import { maxBodyBytes } from './frame.ts'
+import { groupBytes, Pending, type Chunk } from './pending.ts'
+import { ReceivedTime } from './received-time.ts'
+import type { AppendRecord, JournalState, JournalWriter } from './record.ts'
+import { openRepaired, type RepairResult } from './repair.ts'
+import { Retention, type Unsealed } from './retention.ts'
+import { SegmentWriter } from './segment-writer.ts'
+
+const defaultPendingBytes = 8 * 1024 * 1024
+const tidyIntervalMs = 1000
+const firstBackOffMs = 50
+const longestBackOffMs = 2000
+
+export interface JournalOptions {
+  /** Folder of the segments; made when missing. */
+  readonly folder: string
+  /** fsync: durable after fdatasync. os: after the write. none: at once. */
+  readonly sync: 'fsync' | 'os' | 'none'
+  /** Longest wait of a group's first record before the group is written. */
+  readonly syncDelayMs: number
+  readonly segmentBytes: number
+  /** Bound of what is not committed. */
+  readonly maxBytes: number
+  /** Disk space left free. */
+  readonly reserveBytes: number
+  readonly whenFull: 'reject-new' | 'drop-oldest'
+  /** How long and how much of what is committed stays. */
+  readonly keep: { readonly timeMs: number; readonly bytes: number }
+  readonly log: Logger
+  /** Default: the disk. */
+  readonly files?: FilePort
+  /** Wall clock in ms; default Date.now. */
+  readonly clock?: () => number
+  /** Clock that is never set, in ms; default performance.now. */
+  readonly monotonic?: () => number
+  /** Bound of what is not yet durable; default 8 MiB. */
+  readonly pendingBytes?: number
+}
+
+/** Plain numbers since the start, and the present sizes. */
+export interface JournalStats {
+  readonly appendedRecords: number
+  readonly appendedBytes: number
+  readonly groups: number
+  readonly syncs: number
+  readonly syncMs: number
+  readonly segments: number
+  readonly diskBytes: number
+  readonly uncommittedBytes: number
+  readonly pendingBytes: number
+  readonly writeFailures: number
+  readonly removeFailures: number
+  readonly droppedRecords: number
+  readonly damagedRecords: number
+  readonly damagedBytes: number
+  readonly cutBytes: number
+}
+
+/** A journal opened for writing; see JournalWriter. One per folder at a time: hold the folder's lock. */
+export class Journal implements JournalWriter, AsyncDisposable {
+  readonly uuid: string
+  readonly #options: JournalOptions
+  readonly #clock: () => number
+  readonly #monotonic: () => number
+  readonly #pending: Pending
+  readonly #pendingLimit: number
+  readonly #time: ReceivedTime
+  readonly #retention: Retention
+  readonly #writer: SegmentWriter
+  readonly #repaired: RepairResult
+  readonly #durableListeners = new Set<(durable: number) => void>()
+  readonly #readableListeners = new Set<(readable: number) => void>()
+  readonly #stateListeners = new Set<(state: JournalState) => void>()
+  readonly #tidyTimer: NodeJS.Timeout
+  #head: number
+  #written: number
+  #durable: number
+  #state: JournalState = 'accepting'
+  /** Pending bytes above which the state is looked at again. */
+  #room = 0
+  #groupTimer: NodeJS.Timeout | undefined
+  #groupDue = false
+  #busy = false
+  #writing: Promise<void> | undefined
+  #tidyBusy = false
+  #tidying: Promise<void> | undefined
+  #tidyAgain = false
+  #failure: unknown
+  #closing = false
+  #closed: Promise<void> | undefined
+  #wakeBackOff: (() => void) | undefined
+  #ackScheduled = false
+  #drains: { readonly upTo: number; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = []
+  #appendedRecords = 0
+  #appendedBytes = 0
+  #groups = 0
+  #syncs = 0
+  #syncMs = 0
+  #writeFailures = 0
+
+  /**
+   * Opens the journal in a folder, repaired, and creates it when there is none.
+   * @throws TidegateError TG_DATA_UNWRITABLE when the folder cannot be made, read or written
+   */
+  static async open(options: JournalOptions): Promise<Journal> {
+    const clock = options.clock ?? Date.now
+    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log, clock })
+    if (options.sync !== 'fsync') {
+      options.log.warn(
+        { sync: options.sync },
+        'publishes are acknowledged before they are on the disk; a crash of the machine can lose them'
+      )
+    }
+    return new Journal(options, repaired)
+  }
+
+  private constructor(options: JournalOptions, repaired: RepairResult) {
+    const files = options.files ?? nodeFiles
+    const { folder, log } = options
+    const { uuid, marker } = repaired.marks
+    this.#options = options
+    this.#repaired = repaired
+    this.#clock = options.clock ?? Date.now
+    this.#monotonic = options.monotonic ?? (() => performance.now())
+    this.#pendingLimit = options.pendingBytes ?? defaultPendingBytes
+    this.uuid = uuid
+    this.#head = this.#written = this.#durable = repaired.head
+    this.#time = new ReceivedTime(repaired.lastReceived)
+    this.#pending = new Pending(marker)
+    this.#retention = new Retention({
+      files,
+      folder,
+      log,
+      limits: options,
+      segments: repaired.segments,
+      marks: repaired.marks,
+      clock: this.#clock,
+      monotonic: this.#monotonic
+    })
+    this.#writer = new SegmentWriter({
+      files,
+      folder,
+      uuid,
+      marker,
+      sequence: repaired.nextSequence,
+      // Segments are what drop-oldest drops: an eighth of the bound at most.
+      segmentBytes: Math.min(options.segmentBytes, Math.max(4096, Math.floor(options.maxBytes / 8))),
+      datasync: options.sync === 'fsync',
+      clock: this.#clock,
+      onSealed: ({ path, first, end, bytes }) => this.#retention.add({ path, first, end, bytes, sealedMs: this.#clock() }),
+      onSync: ms => {
+        this.#syncs++
+        this.#syncMs += ms
+      }
+    })
+    this.#tidyTimer = setInterval(() => this.#tidy(), tidyIntervalMs).unref()
+    this.#updateState()
+    this.#tidy()
+  }
+
+  get head(): number {
+    return this.#head
+  }
+
+  get durable(): number {
+    return this.#durable
+  }
+
+  /** Every record below this ordinal can be read from the files; with sync none it may lie behind `durable`. */
+  get readable(): number {
+    return this.#written
+  }
+
+  get state(): JournalState {
+    return this.#state
+  }
+
+  /** Ordinal of the oldest record that is kept; head when there is none. */
+  get oldest(): number {
+    return this.#retention.segments[0]?.first ?? this.#writer.active?.first ?? this.#written
+  }
+
+  get stats(): JournalStats {
+    const unsealed = this.#unsealed()
+    return {
+      appendedRecords: this.#appendedRecords,
+      appendedBytes: this.#appendedBytes,
+      groups: this.#groups,
+      syncs: this.#syncs,
+      syncMs: this.#syncMs,
+      segments: this.#retention.segments.length + (this.#writer.active === undefined ? 0 : 1),
+      diskBytes: this.#retention.bytes + unsealed.bytes,
+      uncommittedBytes: this.#retention.uncommittedBytes(unsealed),
+      pendingBytes: this.#pending.bytes,
+      writeFailures: this.#writeFailures,
+      removeFailures: this.#retention.failures,
+      droppedRecords: this.#retention.droppedRecords,
+      damagedRecords: this.#repaired.damagedRecords,
+      damagedBytes: this.#repaired.damagedBytes,
+      cutBytes: this.#repaired.cutBytes
+    }
+  }
+
+  append(record: AppendRecord): number {
+    if (this.#state !== 'accepting') throw this.#refusal()
+    checkLengths(record)
+    const ordinal = this.#head
+    const time = this.#time
+    if (record.received === undefined) {
+      time.next(this.#clock(), ordinal)
+      this.#pending.append(record, ordinal, time.ms, time.subNs)
+    } else {
+      this.#pending.append(record, ordinal, record.received.ms, record.received.subNs)
+    }
+    this.#head = ordinal + 1
+    this.#appendedRecords++
+    if (this.#options.sync === 'none') this.#acknowledgeSoon()
+    if (this.#pending.openBytes >= groupBytes) this.#write()
+    else if (this.#groupTimer === undefined && !this.#groupDue) this.#startGroupTimer()
+    if (this.#pending.bytes > this.#room) this.#updateState()
+    return ordinal
+  }
+
+  onDurable(listener: (durable: number) => void): () => void {
+    this.#durableListeners.add(listener)
+    return () => this.#durableListeners.delete(listener)
+  }
+
+  /** Calls the listener with `readable` after every group that was written. Returns the function that removes it. */
+  onReadable(listener: (readable: number) => void): () => void {
+    this.#readableListeners.add(listener)
+    return () => this.#readableListeners.delete(listener)
+  }
+
+  onState(listener: (state: JournalState) => void): () => void {
+    this.#stateListeners.add(listener)
+    return () => this.#stateListeners.delete(listener)
+  }
+
+  commit(ordinal: number): void {
+    this.#retention.commit(Math.min(ordinal, this.#head))
+    this.#updateState()
+    this.#tidy()
+  }
+
+  /**
+   * Resolves when every record appended so far is written, as durable as `sync` promises.
+   * @throws TidegateError TG_JOURNAL_FAILING when the journal was closed before that succeeded
+   */
+  async drain(): Promise<void> {
+    if (this.#written >= this.#head) return
+    if (this.#closing) {
+      await this.close()
+      if (this.#written < this.#head) throw this.#lostError()
+      return
+    }
+    await new Promise<void>((resolve, reject) => {
+      this.#drains.push({ upTo: this.#head, resolve, reject })
+      this.#groupDue = true
+      this.#write()
+    })
+  }
+
+  /** Writes what is pending, with one last attempt when the disk fails, and lets go of the files. Idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  async #close(): Promise<void> {
+    this.#closing = true
+    this.#updateState()
+    clearInterval(this.#tidyTimer)
+    this.#groupDue = true
+    this.#wakeBackOff?.()
+    this.#write()
+    await this.#writing
+    this.#clearGroupTimer()
+    await this.#tidying
+    await this.#writer.seal()
+    await this.#retention.saveCommitted().catch(() => undefined)
+    for (const { reject } of this.#drains.splice(0)) reject(this.#lostError())
+  }
+
+  #lostError(): TidegateError {
+    return new TidegateError('TG_JOURNAL_FAILING', 'the journal was closed before its last records were written', { cause: this.#failure })
+  }
+
+  #startGroupTimer(): void {
+    this.#groupTimer = setTimeout(() => {
+      this.#groupTimer = undefined
+      this.#groupDue = true
+      this.#write()
+    }, this.#options.syncDelayMs)
+  }
+
+  #clearGroupTimer(): void {
+    clearTimeout(this.#groupTimer)
+    this.#groupTimer = undefined
+  }
+
+  #write(): void {
+    if (this.#busy || this.#pending.openBytes === 0) return
+    this.#busy = true
+    this.#writing = this.#writeGroups()
+  }
+
+  async #writeGroups(): Promise<void> {
+    while ((this.#groupDue || this.#pending.openBytes >= groupBytes) && this.#pending.openBytes > 0) {
+      this.#groupDue = false
+      this.#clearGroupTimer()
+      const group = this.#pending.take()
+      if (!(await this.#writeGroup(group))) break
+      this.#pending.release(group)
+      this.#groups++
+      this.#appendedBytes += group.reduce((sum, chunk) => sum + chunk.length, 0)
+      this.#advance(group.at(-1)?.end ?? this.#written)
+    }
+    // Cleared here and not behind the promise: what is appended in between must find the door open.
+    this.#groupDue = false
+    this.#busy = false
+  }
+
+  /** Tries until the group is written; false when the journal was closed before. */
+  async #writeGroup(group: readonly Chunk[]): Promise<boolean> {
+    let backOffMs = 0
+    for (;;) {
+      try {
+        await this.#writer.write(group)
+        this.#recovered()
+        return true
+      } catch (error) {
+        this.#writeFailures++
+        await this.#writer.seal()
+        if (this.#closing && this.#failure !== undefined) return false
+        // The first failure costs only a new segment; the second in a row is a disk that fails.
+        if (backOffMs > 0) this.#fails(error)
+        await this.#backOff(backOffMs)
+        backOffMs = Math.min(longestBackOffMs, Math.max(firstBackOffMs, backOffMs * 2))
+      }
+    }
+  }
+
+  #advance(end: number): void {
+    this.#written = end
+    notify(this.#readableListeners, end, this.#options.log)
+    if (this.#options.sync !== 'none') {
+      this.#durable = end
+      notify(this.#durableListeners, end, this.#options.log)
+    }
+    this.#drains = this.#drains.filter(({ upTo, resolve }) => {
+      if (upTo <= end) resolve()
+      return upTo > end
+    })
+    this.#time.watch(this.#clock(), this.#monotonic(), this.#options.log)
+    this.#updateState()
+    if (this.#retention.diskCheckDue || this.#overSpace()) this.#tidy()
+  }
+
+  #acknowledgeSoon(): void {
+    if (this.#ackScheduled) return
+    this.#ackScheduled = true
+    setImmediate(() => {
+      this.#ackScheduled = false
+      this.#durable = this.#head
+      notify(this.#durableListeners, this.#durable, this.#options.log)
+    })
+  }
+
+  #fails(error: unknown): void {
+    if (this.#failure === undefined) {
+      this.#options.log.error(
+        { code: 'TG_JOURNAL_FAILING', err: error },
+        'the journal cannot be written; nothing is acknowledged until it can'
+      )
+    }
+    this.#failure = error
+    this.#updateState()
+    this.#tidy()
+  }
+
+  #recovered(): void {
+    if (this.#failure === undefined) return
+    this.#failure = undefined
+    this.#options.log.info({ writeFailures: this.#writeFailures }, 'the journal is written again')
+    this.#updateState()
+  }
+
+  async #backOff(ms: number): Promise<void> {
+    if (ms === 0 || this.#closing) return
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, ms)
+      this.#wakeBackOff = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    this.#wakeBackOff = undefined
+  }
+
+  #tidy(): void {
+    this.#tidyAgain = true
+    if (this.#tidyBusy || this.#closing) return
+    this.#tidyBusy = true
+    this.#tidying = this.#tidyUntilDone()
+  }
+
+  async #tidyUntilDone(): Promise<void> {
+    while (this.#tidyAgain && !this.#closing) {
+      this.#tidyAgain = false
+      await this.#retention.tidy(() => this.#unsealed())
+      this.#updateState()
+    }
+    this.#tidyBusy = false
+  }
+
+  #unsealed(): Unsealed {
+    const active = this.#writer.active
+    return {
+      first: active?.first ?? this.#written,
+      end: active?.end ?? this.#written,
+      bytes: active?.bytes ?? 0,
+      pendingBytes: this.#pending.bytes,
+      refused: isNoSpace(this.#failure)
+    }
+  }
+
+  #overSpace(): boolean {
+    return this.#retention.uncommittedBytes(this.#unsealed()) + this.#pending.bytes > this.#options.maxBytes
+  }
+
+  #updateState(): void {
+    const { maxBytes, whenFull } = this.#options
+    // With drop-oldest the dropping has the length of the pending bound to keep up.
+    const space = maxBytes + (whenFull === 'drop-oldest' ? this.#pendingLimit : 0) - this.#retention.uncommittedBytes(this.#unsealed())
+    const room = Math.min(this.#pendingLimit, space)
+    // Half of the pending bound must be free before a full journal accepts again, so that it does not flutter.
+    this.#room = this.#state === 'full' ? Math.min(this.#pendingLimit / 2, space) : room
+    let state: JournalState = 'accepting'
+    if (this.#closing) state = 'closed'
+    else if (this.#failure !== undefined) state = 'failing'
+    else if (this.#retention.diskFull || space <= 0 || this.#pending.bytes > this.#room) state = 'full'
+    if (state === 'accepting') this.#room = room
+    if (state === this.#state) return
+    this.#state = state
+    notify(this.#stateListeners, state, this.#options.log)
+  }
+
+  #refusal(): TidegateError {
+    if (this.#state === 'closed') return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
+    if (this.#state === 'failing') return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written', { cause: this.#failure })
+    return new TidegateError('TG_JOURNAL_FULL', 'the journal is full', { context: { maxBytes: this.#options.maxBytes } })
+  }
+}
+
+function notify<Value>(listeners: ReadonlySet<(value: Value) => void>, value: Value, log: Logger): void {
+  for (const listener of listeners) {
+    try {
+      listener(value)
+    } catch (error) {
+      log.error({ code: 'TG_BUG', err: error }, 'a listener of the journal threw')
+    }
+  }
+}
+
+function checkLengths(record: AppendRecord): void {
+  const { clientId, user, topic, payload, properties } = record
+  const strings = clientId.length <= 0xffff && topic.length <= 0xffff && (user === undefined || user.length <= 0xffff)
+  if (strings && payload.length + (properties === undefined ? 0 : properties.length) <= maxBodyBytes / 2) return
+  throw new TidegateError('TG_BUG', 'a record is too long for the journal', { context: { payloadBytes: payload.length } })
+}
+
+function isNoSpace(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT')
+}

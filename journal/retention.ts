@@ -1,0 +1,205 @@
+import type { Logger } from 'pino'
+import { isMissing, type FilePort } from './files.ts'
+import { saveMarks, type Marks } from './marks.ts'
+
+/** Committed segments stay at least this long, unless the disk is full. */
+const graceMs = 60_000
+const diskCheckMs = 1000
+
+/** A segment that is not written any more. */
+export interface SealedSegment {
+  readonly path: string
+  readonly first: number
+  readonly end: number
+  readonly bytes: number
+  readonly sealedMs: number
+}
+
+interface KeptSegment extends SealedSegment {
+  /** Monotonic time of its commit, or undefined. */
+  committedAtMs: number | undefined
+}
+
+/** The journal's bounds on disk; see JournalOptions. */
+export interface RetentionLimits {
+  readonly maxBytes: number
+  readonly reserveBytes: number
+  readonly whenFull: 'reject-new' | 'drop-oldest'
+  readonly keep: { readonly timeMs: number; readonly bytes: number }
+}
+
+export interface RetentionOptions {
+  readonly files: FilePort
+  readonly folder: string
+  readonly log: Logger
+  readonly limits: RetentionLimits
+  readonly segments: readonly SealedSegment[]
+  readonly marks: Marks
+  readonly clock: () => number
+  readonly monotonic: () => number
+}
+
+/** What retention needs to know of the segment that is being written, and of what is not written yet. */
+export interface Unsealed {
+  readonly first: number
+  readonly end: number
+  readonly bytes: number
+  readonly pendingBytes: number
+  /** The disk said that it has no space. */
+  readonly refused: boolean
+}
+
+/**
+ * Decides which sealed segments go, and removes them. Committed ones go when a bound of `keep` is passed, or the disk is
+ * full; others only with drop-oldest, and only after the marks say durably that they were dropped.
+ */
+export class Retention {
+  /** Every record below has its outcome, as far as it was told. */
+  committed: number
+  /** Free disk space is below the reserve. */
+  diskFull = false
+  droppedRecords = 0
+  failures = 0
+  readonly #options: RetentionOptions
+  readonly #segments: KeptSegment[]
+  #marks: Marks
+  #diskCheckedMs = -Infinity
+  #failing = false
+
+  constructor(options: RetentionOptions) {
+    this.#options = options
+    this.#segments = options.segments.map(segment => ({ ...segment, committedAtMs: undefined }))
+    this.#marks = options.marks
+    this.committed = options.marks.committedBelow
+  }
+
+  get segments(): readonly SealedSegment[] {
+    return this.#segments
+  }
+
+  get bytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
+  }
+
+  get droppedBelow(): number {
+    return this.#marks.droppedBelow
+  }
+
+  add(segment: SealedSegment): void {
+    this.#segments.push({ ...segment, committedAtMs: segment.end <= this.committed ? this.#options.monotonic() : undefined })
+  }
+
+  /** The last word counts: a service that lost its catalogue starts again further back. */
+  commit(ordinal: number): void {
+    this.committed = ordinal
+    const now = this.#options.monotonic()
+    for (const segment of this.#segments) {
+      if (segment.end > ordinal) segment.committedAtMs = undefined
+      else segment.committedAtMs ??= now
+    }
+  }
+
+  /** Bytes on disk of what is not committed; a segment that is committed in part counts in proportion. */
+  uncommittedBytes(unsealed: Unsealed): number {
+    let sum = uncommittedShare(unsealed, this.committed)
+    for (const segment of this.#segments) sum += uncommittedShare(segment, this.committed)
+    return sum
+  }
+
+  /** True when the disk should be looked at again. */
+  get diskCheckDue(): boolean {
+    return this.#options.monotonic() - this.#diskCheckedMs >= diskCheckMs
+  }
+
+  /** Looks at the disk when that is due and removes what may go. Never throws: what fails is counted and tried again. */
+  async tidy(unsealed: () => Unsealed): Promise<void> {
+    try {
+      if (this.diskCheckDue) await this.#checkDisk()
+      await this.#removeCommitted(unsealed)
+      if (this.#options.limits.whenFull === 'drop-oldest') await this.#dropOldest(unsealed)
+      if (this.#failing) this.#options.log.info('segments can be removed again')
+      this.#failing = false
+    } catch (error) {
+      this.failures++
+      if (!this.#failing) this.#options.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'segments cannot be removed')
+      this.#failing = true
+    }
+  }
+
+  /** Writes down how far records are committed, so that the next start counts its space rightly. */
+  async saveCommitted(): Promise<void> {
+    if (this.#marks.committedBelow === this.committed) return
+    await this.#saveMarks({ ...this.#marks, committedBelow: this.committed })
+  }
+
+  async #saveMarks(marks: Marks): Promise<void> {
+    await saveMarks(this.#options.files, this.#options.folder, marks)
+    this.#marks = marks
+  }
+
+  async #checkDisk(): Promise<void> {
+    const { files, folder, limits, monotonic, log } = this.#options
+    const full = (await files.freeBytes(folder)) < limits.reserveBytes
+    this.#diskCheckedMs = monotonic()
+    if (full && !this.diskFull)
+      log.warn({ code: 'TG_JOURNAL_FULL', reserveBytes: limits.reserveBytes }, 'free disk space is below the reserve')
+    if (!full && this.diskFull) log.info('free disk space is above the reserve again')
+    this.diskFull = full
+  }
+
+  async #removeCommitted(unsealed: () => Unsealed): Promise<void> {
+    const { limits, monotonic, clock } = this.#options
+    let removed = 0
+    for (;;) {
+      const oldest = this.#segments[0]
+      if (oldest?.committedAtMs === undefined) break
+      const past = clock() - oldest.sealedMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
+      const spare = past && monotonic() - oldest.committedAtMs >= graceMs
+      if (!spare && !this.diskFull && !unsealed().refused) break
+      await this.#remove(oldest)
+      removed++
+      if (this.diskFull) await this.#checkDisk()
+    }
+    if (removed === 0) return
+    await this.saveCommitted()
+    await this.#options.files.syncFolder(this.#options.folder)
+  }
+
+  async #dropOldest(unsealed: () => Unsealed): Promise<void> {
+    const { limits, log } = this.#options
+    for (;;) {
+      const state = unsealed()
+      const over = this.uncommittedBytes(state) + state.pendingBytes > limits.maxBytes
+      if (!over && !this.diskFull && !state.refused) return
+      const oldest = this.#segments.find(segment => segment.end > this.committed)
+      if (oldest === undefined) return
+      const dropped = oldest.end - Math.max(oldest.first, this.committed)
+      await this.#saveMarks({ ...this.#marks, droppedBelow: Math.max(oldest.end, this.#marks.droppedBelow) })
+      await this.#remove(oldest)
+      if (this.droppedRecords === 0)
+        log.warn({ code: 'TG_JOURNAL_FULL', from: oldest.first, to: oldest.end }, 'the journal is full and drops its oldest records')
+      this.droppedRecords += dropped
+      if (this.diskFull) await this.#checkDisk()
+      if (state.refused) return
+    }
+  }
+
+  #committedBytes(): number {
+    return this.#segments.reduce((sum, segment) => sum + (segment.end <= this.committed ? segment.bytes : 0), 0)
+  }
+
+  async #remove(segment: KeptSegment): Promise<void> {
+    try {
+      await this.#options.files.unlink(segment.path)
+    } catch (error) {
+      if (!isMissing(error)) throw error
+    }
+    this.#segments.splice(this.#segments.indexOf(segment), 1)
+  }
+}
+
+function uncommittedShare(segment: { readonly first: number; readonly end: number; readonly bytes: number }, committed: number): number {
+  if (committed <= segment.first) return segment.bytes
+  if (committed >= segment.end) return 0
+  return Math.ceil((segment.bytes * (segment.end - committed)) / (segment.end - segment.first))
+}

@@ -1,0 +1,119 @@
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { Logger } from 'pino'
+import { Broker } from './broker/broker.ts'
+import type { EdgeState } from './channel/messages.ts'
+import { Supervisor } from './channel/supervisor.ts'
+import type { Config } from './config.ts'
+import { bindEdgeMetrics } from './edge-metrics.ts'
+import { Journal } from './journal/journal.ts'
+import { FolderLock } from './journal/lock.ts'
+import { Metrics } from './metrics.ts'
+
+/** How long a stop waits for pending acknowledgements, then for the service. Running out of time loses nothing. */
+const acknowledgeDeadlineMs = 5_000
+const drainDeadlineMs = 10_000
+
+/** An edge that serves, with its service. */
+export interface RunningEdge extends AsyncDisposable {
+  readonly mqttPort: number
+  readonly httpPort: number
+  /** Stops in order (design: no new sockets, acknowledgements, clients, service, journal). Idempotent. */
+  close(): Promise<void>
+}
+
+/**
+ * Starts the edge and its service: lock, ports (the service binds HTTP), journal, then MQTT is served.
+ * @throws TidegateError TG_DATA_UNWRITABLE, TG_DATA_IN_USE, TG_PORT_TAKEN; nothing is left running then
+ */
+export async function startEdge(config: Config, log: Logger): Promise<RunningEdge> {
+  const opened: AsyncDisposable[] = []
+  const own = <Resource extends AsyncDisposable>(resource: Resource): Resource => {
+    opened.push(resource)
+    return resource
+  }
+  try {
+    own(await FolderLock.acquire(config.data))
+    const broker = own(
+      await Broker.bind({ ...config.mqtt, anonymous: config.access.anonymous, limits: config.limits, log: log.child({ room: 'broker' }) })
+    )
+    const edge: { journal?: Journal; stopping: boolean } = { stopping: false }
+    const metrics = new Metrics()
+    const supervisor = own(
+      await Supervisor.start({
+        config,
+        log: log.child({ room: 'channel' }),
+        modulePath: servicePath(),
+        append: async publish => await broker.accept(publish),
+        counts: async () => ({
+          metrics: await metrics.render(),
+          head: edge.journal?.head ?? 0,
+          shed: broker.stats.shed,
+          resends: broker.stats.resends,
+          refused: broker.stats.publishesRefused
+        }),
+        onCheckpoint: position => edge.journal?.commit(position),
+        connectedClientIds: () => broker.connectedClientIds()
+      })
+    )
+    const journal = own(await Journal.open({ ...journalOptions(config), log: log.child({ room: 'journal' }) }))
+    edge.journal = journal
+    supervisor.openJournal({ uuid: journal.uuid, oldest: () => journal.oldest }, journal.readable)
+    bindEdgeMetrics(metrics, { broker, journal, supervisor })
+
+    const report = (): void => supervisor.report(stateOf(journal, broker.port, edge.stopping))
+    journal.onReadable(readable => supervisor.advance(readable))
+    journal.onState(report)
+    broker.onConnections(change => supervisor.connections(change))
+    await broker.serve(journal)
+    report()
+
+    const close = async (): Promise<void> => {
+      edge.stopping = true
+      report()
+      log.info('stopping: no new connections, then acknowledgements, the service, the journal')
+      await broker.close(acknowledgeDeadlineMs)
+      const drained = await supervisor.drain(drainDeadlineMs)
+      if (!drained)
+        log.warn({ drainDeadlineMs }, 'the service did not finish in time; what is left in the journal is stored at the next start')
+      await disposeAll(opened)
+      log.info('stopped')
+    }
+    let closing: Promise<void> | undefined
+    const closeOnce = (): Promise<void> => (closing ??= close())
+    return { mqttPort: broker.port, httpPort: supervisor.httpPort, close: closeOnce, [Symbol.asyncDispose]: closeOnce }
+  } catch (error) {
+    await disposeAll(opened)
+    throw error
+  }
+}
+
+function journalOptions(config: Config) {
+  const { sync, syncDelay, segmentBytes, maxBytes, reserve, whenFull, keep } = config.journal
+  return {
+    folder: path.join(config.data, 'journal'),
+    sync,
+    syncDelayMs: syncDelay,
+    segmentBytes,
+    maxBytes,
+    reserveBytes: reserve,
+    whenFull,
+    keep: { timeMs: keep.time, bytes: keep.bytes }
+  }
+}
+
+function stateOf(journal: Journal, mqttPort: number, stopping: boolean): EdgeState {
+  return { journal: journal.state, mqttPort, stopping }
+}
+
+/** The service's module: the compiled one, also when the edge itself runs from the sources (tests). */
+function servicePath(): string {
+  const beside = fileURLToPath(new URL('service.js', import.meta.url))
+  return existsSync(beside) ? beside : fileURLToPath(new URL('dist/service.js', import.meta.url))
+}
+
+/** Disposes in the reverse order of opening; each is idempotent. */
+async function disposeAll(resources: readonly AsyncDisposable[]): Promise<void> {
+  for (const resource of resources.toReversed()) await resource[Symbol.asyncDispose]()
+}

@@ -1,0 +1,128 @@
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Config } from './config.ts'
+import { TidegateError } from './errors.ts'
+import { DeadLetters } from './ingest/dead-letters.ts'
+import { Pipeline, type Committed } from './ingest/pipeline.ts'
+import { startingCheckpoint, type JournalExtent } from './ingest/settlement.ts'
+import { Journal } from './journal/journal.ts'
+import { JournalReader } from './journal/reader.ts'
+import { scan } from './journal/scan.ts'
+import { openStorage } from './storage/open.ts'
+import type { Storage } from './storage/port.ts'
+
+const firstRetryMs = 200
+const longestRetryMs = 5_000
+/** Letters are few and each waits for the disk, so they are synced at once. */
+const lettersSyncDelayMs = 1
+
+export interface ReadingsOptions {
+  readonly config: Config
+  readonly journal: JournalExtent
+  readonly log: Logger
+  /** Called after each commit, in order. */
+  readonly onCommitted: (committed: Committed) => void
+  /** Gives up opening. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * What stands between the journal and a query: storage, dead letters and the pipeline, opened in this order and closed in
+ * the reverse one.
+ */
+export class Readings implements AsyncDisposable {
+  readonly storage: Storage
+  readonly deadLetters: DeadLetters
+  readonly pipeline: Pipeline
+  readonly #letters: Journal
+
+  private constructor(storage: Storage, letters: Journal, deadLetters: DeadLetters, pipeline: Pipeline) {
+    this.storage = storage
+    this.#letters = letters
+    this.deadLetters = deadLetters
+    this.pipeline = pipeline
+  }
+
+  /** Opens everything, trying again with back-off while a folder or database cannot be opened. */
+  static async open(options: ReadingsOptions): Promise<Readings> {
+    let retryMs = firstRetryMs
+    for (;;) {
+      try {
+        return await openOnce(options)
+      } catch (error) {
+        if (options.signal.aborted) throw error
+        const code = error instanceof TidegateError ? error.code : 'TG_BUG'
+        options.log.error({ code, err: error, retryMs }, 'the readings cannot be opened; the journal keeps what comes')
+      }
+      await delay(retryMs, undefined, { signal: options.signal })
+      retryMs = Math.min(retryMs * 2, longestRetryMs)
+    }
+
+    async function openOnce({ config, journal, log, onCommitted }: ReadingsOptions): Promise<Readings> {
+      const opened: AsyncDisposable[] = []
+      const own = <Resource extends AsyncDisposable>(resource: Resource): Resource => {
+        opened.push(resource)
+        return resource
+      }
+      try {
+        const storage = own(await openStorage(config, log.child({ room: 'storage' })))
+        const { checkpoint } = startingCheckpoint(storage.catalogue.checkpoint(), journal)
+        const lettersLog = log.child({ room: 'dead-letters' })
+        const letters = own(await openLetters(config, lettersLog))
+        const deadLetters = await DeadLetters.open({
+          journal: letters,
+          scan: range => scan({ folder: lettersFolder(config), ...range, log: lettersLog }),
+          maxBytes: config.deadLetters.maxBytes,
+          records: { journal: journal.uuid, position: checkpoint.position },
+          log: lettersLog
+        })
+        const pipeline = await Pipeline.open({
+          openSource: async from =>
+            await JournalReader.open({
+              folder: path.join(config.data, 'journal'),
+              from,
+              durable: journal.durable,
+              log: log.child({ room: 'journal' })
+            }),
+          storage,
+          deadLetters,
+          journal,
+          config,
+          onCommitted,
+          log: log.child({ room: 'ingest' })
+        })
+        return new Readings(storage, letters, deadLetters, pipeline)
+      } catch (error) {
+        for (const resource of opened.toReversed()) await resource[Symbol.asyncDispose]()
+        throw error
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.pipeline.close()
+    await this.storage[Symbol.asyncDispose]()
+    await this.#letters.close()
+  }
+}
+
+function lettersFolder(config: Config): string {
+  return path.join(config.data, 'dead-letters')
+}
+
+/** The journal of the dead letters: the oldest go at the cap, so it drops by itself and keeps nothing behind its bound. */
+async function openLetters(config: Config, log: Logger): Promise<Journal> {
+  const { segmentBytes, reserve } = config.journal
+  return await Journal.open({
+    folder: lettersFolder(config),
+    sync: 'fsync',
+    syncDelayMs: lettersSyncDelayMs,
+    segmentBytes: Math.min(segmentBytes, Math.ceil(config.deadLetters.maxBytes / 8)),
+    maxBytes: 2 * config.deadLetters.maxBytes,
+    reserveBytes: Math.min(reserve, config.deadLetters.maxBytes),
+    whenFull: 'drop-oldest',
+    keep: { timeMs: 0, bytes: 0 },
+    log
+  })
+}

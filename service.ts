@@ -1,0 +1,237 @@
+/**
+ * The service process: reads the journal, stores, and answers HTTP. A child of the edge. It ends at once, without
+ * draining, when its channel to the edge closes; signals belong to the edge.
+ */
+import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import type { Logger } from 'pino'
+import { buildApi } from './api/build-api.ts'
+import { LiveStream } from './api/live-stream.ts'
+import type { ApiPorts, DeadLetterPage, DeadLetterQuery, Ledger, Readiness } from './api/ports.ts'
+import { EdgeLink } from './channel/edge-link.ts'
+import type { EdgeState, ToService } from './channel/messages.ts'
+import type { Config } from './config.ts'
+import { TidegateError } from './errors.ts'
+import type { JournalExtent } from './ingest/settlement.ts'
+import { openLog } from './log.ts'
+import { Metrics } from './metrics.ts'
+import { Readings } from './readings.ts'
+import { bindServiceMetrics } from './service-metrics.ts'
+import { outcomes } from './telemetry.ts'
+
+/** Client id of publishes that come by HTTP. */
+const httpClientId = 'http'
+/** A service whose edge was killed frees the HTTP port as soon as it notices; so long a new one tries. */
+const bindForMs = 2_000
+const bindRetryMs = 50
+
+/** One service: what the edge told it, and what it has opened. */
+class Service {
+  readonly #config: Config
+  readonly #log: Logger
+  readonly #link: EdgeLink
+  readonly #closing = new AbortController()
+  readonly #metrics = new Metrics()
+  #connected: Set<string> = new Set()
+  #edge: EdgeState | undefined
+  #durable = 0
+  #journal: JournalExtent | undefined
+  #stream: LiveStream | undefined
+  #readings: Readings | undefined
+  #api: ReturnType<typeof buildApi> | undefined
+
+  constructor(config: Config, log: Logger, link: EdgeLink) {
+    this.#config = config
+    this.#log = log
+    this.#link = link
+  }
+
+  /** Binds HTTP and says so to the edge, or why it cannot. */
+  async listen(port: number): Promise<void> {
+    const { host } = this.#config.http
+    const until = performance.now() + (port === 0 ? 0 : bindForMs)
+    for (;;) {
+      const api = buildApi(this.#ports())
+      try {
+        await api.listen({ host, port })
+        this.#api = api
+        const address = api.server.address()
+        this.#link.post({ type: 'listening', port: typeof address === 'object' && address !== null ? address.port : port })
+        return
+      } catch (error) {
+        await api.close()
+        if (performance.now() >= until) {
+          this.#link.post({ type: 'failed', code: 'TG_PORT_TAKEN', message: bindFault(host, port, error) })
+          return
+        }
+      }
+      await delay(bindRetryMs)
+    }
+  }
+
+  /** Opens what needs the journal. Until it is open the API answers 503. */
+  async openReadings(journal: JournalExtent): Promise<void> {
+    this.#durable = Math.max(this.#durable, journal.durable)
+    const readings = await Readings.open({
+      config: this.#config,
+      journal,
+      log: this.#log,
+      signal: this.#closing.signal,
+      onCommitted: committed => {
+        this.#stream?.publish(committed.messages)
+        this.#link.checkpoint(committed.checkpoint.position)
+      }
+    })
+    this.#journal = journal
+    const { position } = readings.pipeline.position
+    this.#stream = new LiveStream({ journal: journal.uuid, position, ...this.#config.stream })
+    this.#readings = readings
+    bindServiceMetrics(this.#metrics, { readings, stream: this.#stream, link: this.#link })
+    readings.pipeline.advance(this.#durable)
+    this.#link.checkpoint(position)
+  }
+
+  receive(message: ToService): void {
+    switch (message.type) {
+      case 'durable':
+        this.#durable = message.durable
+        this.#readings?.pipeline.advance(message.durable)
+        return
+      case 'edge':
+        this.#edge = message.state
+        return
+      case 'connections':
+        if (message.all) this.#connected = new Set()
+        for (const clientId of message.disconnected) this.#connected.delete(clientId)
+        for (const clientId of message.connected) this.#connected.add(clientId)
+        return
+      default:
+    }
+  }
+
+  /** Writes what it can within the deadline and closes everything. */
+  async drain(deadlineMs: number): Promise<void> {
+    const until = performance.now() + deadlineMs
+    this.#stream?.endClients()
+    await this.#readings?.pipeline.drain(deadlineMs)
+    this.#closing.abort()
+    await Promise.race([this.#api?.close(), delay(Math.max(0, until - performance.now()))])
+    await this.#stream?.[Symbol.asyncDispose]()
+    await this.#readings?.[Symbol.asyncDispose]()
+  }
+
+  #ports(): ApiPorts {
+    const readings = { journal: (): JournalExtent => opened(this.#journal), stream: (): LiveStream => opened(this.#stream) }
+    return {
+      options: {
+        anonymous: this.#config.access.anonymous,
+        hosts: this.#config.http.hosts,
+        dashboardFolder: fileURLToPath(new URL('dashboard/', import.meta.url)),
+        maxBodyBytes: this.#config.mqtt.maxPacketBytes,
+        futureMs: this.#config.ingest.window.future,
+        connections: this.#config.limits.connections
+      },
+      log: this.#log.child({ room: 'api' }),
+      get journal() {
+        return readings.journal().uuid
+      },
+      get stream() {
+        return readings.stream()
+      },
+      storage: () => this.#readings?.storage,
+      waitFor: async (ordinal, signal) => await opened(this.#readings).pipeline.waitFor(ordinal, signal),
+      append: async publish => await this.#link.append({ clientId: httpClientId, ...publish }),
+      testMapping: message => opened(this.#readings).pipeline.testMapping(message),
+      deadLetters: { list: async query => await this.#listLetters(query) },
+      isOnline: clientId => this.#connected.has(clientId),
+      ledger: async () => await this.#ledger(opened(this.#readings)),
+      readiness: () => this.#readiness(),
+      metrics: async () => {
+        const [edge, own] = await Promise.all([this.#link.counts(), this.#metrics.render()])
+        return `${edge.metrics}\n${own}`
+      }
+    }
+  }
+
+  /** A letter is shown at the position of the record that it was. */
+  async #listLetters(query: DeadLetterQuery): Promise<DeadLetterPage> {
+    const page = await opened(this.#readings).deadLetters.list(query)
+    return { ...page, items: page.items.map(letter => ({ ...letter, ordinal: letter.recordOrdinal })) }
+  }
+
+  /** Outcomes are read before the head, so that a record that comes meanwhile is in the journal, never missing. */
+  async #ledger(readings: Readings): Promise<Ledger> {
+    const { since, position, totals } = readings.pipeline.ledger()
+    const { head, shed, resends, refused } = await this.#link.counts()
+    const accounted = outcomes.reduce((sum, outcome) => sum + totals[outcome], 0)
+    const inJournal = head - position
+    return {
+      since,
+      accepted: head - since,
+      ...totals,
+      inJournal,
+      balanced: accounted === position - since && inJournal >= 0,
+      sinceStart: { shed, resends, refused }
+    }
+  }
+
+  #readiness(): Readiness {
+    const reasons: { readonly code: string; readonly message: string }[] = []
+    const edge = this.#edge
+    if (edge === undefined) reasons.push({ code: 'TG_STARTING', message: 'the edge is starting' })
+    if (edge?.stopping === true) reasons.push({ code: 'TG_STOPPING', message: 'Tidegate is stopping' })
+    if (edge?.journal === 'full')
+      reasons.push({ code: 'TG_JOURNAL_FULL', message: 'the journal or its disk is full: publishes of QoS 1 and 2 wait' })
+    if (edge?.journal === 'failing')
+      reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'the journal cannot be written: publishes of QoS 1 and 2 wait' })
+    const ready = reasons.length === 0 && edge?.journal === 'accepting'
+    if (this.#readings === undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' })
+    const outage = this.#readings?.storage.outage
+    if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
+    return { ready, reasons }
+  }
+}
+
+/** What was asked for before it is open answers 503. */
+function opened<Part>(part: Part | undefined): Part {
+  if (part === undefined) throw new TidegateError('TG_STORE_UNAVAILABLE', 'the store is being opened: try again in a second')
+  return part
+}
+
+function bindFault(host: string, port: number, error: unknown): string {
+  const reason = error instanceof Error ? error.message : String(error)
+  return `http.port: cannot listen on ${host}:${port} (${reason}); choose another port with http.port or --http-port`
+}
+
+function main(): void {
+  let service: Service | undefined
+  let log = openLog('info', 'service')
+  const end = (code: number): void => {
+    log.flush()
+    process.exit(code)
+  }
+  const failed = (error: unknown): void => {
+    log.log.fatal({ code: error instanceof TidegateError ? error.code : 'TG_BUG', err: error }, 'the service ends')
+    end(1)
+  }
+  const link = new EdgeLink(
+    process,
+    message => {
+      if (message.type === 'start') {
+        log = openLog(message.config.log.level, 'service')
+        service = new Service(message.config, log.log, link)
+        service.listen(message.httpPort).catch(failed)
+      } else if (message.type === 'journal') service?.openReadings(message).catch(failed)
+      else if (message.type === 'drain') {
+        service?.drain(message.deadlineMs).then(() => process.send?.({ type: 'drained' }, () => end(0)), failed)
+      } else service?.receive(message)
+    },
+    () => end(0)
+  )
+  process.on('SIGINT', () => undefined)
+  process.on('SIGTERM', () => undefined)
+  process.on('uncaughtException', failed)
+  process.on('unhandledRejection', failed)
+}
+
+main()

@@ -1,0 +1,82 @@
+import { EventEmitter } from 'node:events'
+import { describe, expect, it } from 'vitest'
+import { appendBound, EdgeLink } from '../../channel/edge-link.ts'
+import type { ToEdge, ToService } from '../../channel/messages.ts'
+
+/** The edge's end of a channel whose sends always succeed. */
+class FakeEnd extends EventEmitter {
+  readonly sent: ToEdge[] = []
+
+  send(message: ToEdge, _handle: undefined, _options: undefined, done: (error: Error | null) => void): boolean {
+    this.sent.push(message)
+    done(null)
+    return true
+  }
+
+  says(message: ToService): void {
+    this.emit('message', message)
+  }
+}
+
+function linked() {
+  const end = new FakeEnd()
+  const other: ToService[] = []
+  const link = new EdgeLink(
+    end,
+    message => other.push(message),
+    () => other.push({ type: 'durable', durable: -1 })
+  )
+  return { end, link, other }
+}
+
+const publish = (text: string) => ({ clientId: 'http', topic: `t/${text}`, payload: Buffer.from(text) })
+
+describe('EdgeLink', () => {
+  it('gives each append the ordinal of its own answer, in whatever order they come', async () => {
+    const { end, link } = linked()
+    const first = link.append(publish('one'))
+    const second = link.append(publish('two'))
+    expect(end.sent.map(message => (message.type === 'append' ? message.publish.topic : message.type))).toEqual(['t/one', 't/two'])
+    end.says({ type: 'appended', request: 2, ordinal: 41 })
+    end.says({ type: 'appended', request: 1, ordinal: 40 })
+    expect(await Promise.all([first, second])).toEqual([40, 41])
+    expect(link.pendingAppends).toBe(0)
+  })
+
+  it('passes on why the edge refuses', async () => {
+    const { end, link } = linked()
+    const answer = link.append(publish('no'))
+    end.says({ type: 'appendRefused', request: 1, code: 'TG_JOURNAL_FULL', message: 'the journal is full' })
+    await expect(answer).rejects.toMatchObject({ code: 'TG_JOURNAL_FULL', message: 'the journal is full' })
+  })
+
+  it('refuses more than the bound of publishes with TG_EDGE_BUSY and takes new ones when answers came', async () => {
+    const { end, link } = linked()
+    const waiting = Array.from({ length: appendBound.requests }, (_, index) => link.append(publish(String(index))))
+    await expect(link.append(publish('one too many'))).rejects.toMatchObject({ code: 'TG_EDGE_BUSY' })
+    end.says({ type: 'appended', request: 1, ordinal: 7 })
+    expect(await waiting[0]).toBe(7)
+    const again = link.append(publish('fits again'))
+    end.says({ type: 'appended', request: appendBound.requests + 1, ordinal: 8 })
+    expect(await again).toBe(8)
+  })
+
+  it('refuses more than the bound of bytes', async () => {
+    const { link } = linked()
+    const large = { clientId: 'http', topic: 't', payload: new Uint8Array(appendBound.bytes - 10) }
+    void link.append(large)
+    await expect(link.append(publish('eleven bytes more'))).rejects.toMatchObject({ code: 'TG_EDGE_BUSY' })
+  })
+
+  it('hands every other message on', () => {
+    const { end, other } = linked()
+    end.says({ type: 'durable', durable: 12 })
+    end.says({ type: 'drain', deadlineMs: 5 })
+    end.emit('disconnect')
+    expect(other).toEqual([
+      { type: 'durable', durable: 12 },
+      { type: 'drain', deadlineMs: 5 },
+      { type: 'durable', durable: -1 }
+    ])
+  })
+})

@@ -1,0 +1,289 @@
+import { expect, test } from 'vitest'
+import type { Config } from '../../config.ts'
+import { TidegateError } from '../../errors.ts'
+import { DeadLetters } from '../../ingest/dead-letters.ts'
+import { Pipeline } from '../../ingest/pipeline.ts'
+import type { Committed, PipelineOptions } from '../../ingest/pipeline.ts'
+import { startingCheckpoint } from '../../ingest/settlement.ts'
+import type { JournalGap, JournalRecord } from '../../journal/record.ts'
+import { FakeJournal, FakeSource, FakeStorage, ImpatientClock, decoderConfig, fieldsOf, journalUuid, recordOf, silent } from './fakes.ts'
+
+const limits: Config['limits'] = {
+  connections: 1,
+  connectionsPerAddress: 1,
+  acceptsPerSecond: 1,
+  inFlight: 1,
+  heldBytes: 1,
+  heldBytesTotal: 1,
+  subscriptions: 1,
+  retained: 1,
+  sessions: 1,
+  queuedMessages: 1,
+  ...decoderConfig.limits
+}
+
+interface World {
+  readonly records: (JournalRecord | JournalGap['kind'])[]
+  readonly storage: FakeStorage
+  readonly letterJournal: FakeJournal
+  readonly committed: Committed[]
+  readonly clock: ImpatientClock
+}
+
+function worldOf(records: (JournalRecord | JournalGap['kind'])[]): World {
+  return { records, storage: new FakeStorage(), letterJournal: new FakeJournal(), committed: [], clock: new ImpatientClock() }
+}
+
+async function open(world: World, options: Partial<PipelineOptions> & { readonly batchPoints?: number; readonly chunk?: number } = {}) {
+  const { storage, letterJournal, records, committed, clock } = world
+  const journal = options.journal ?? { uuid: journalUuid, oldest: 0, durable: records.length }
+  const { position } = startingCheckpoint(storage.catalogue.checkpoint(), journal).checkpoint
+  const deadLetters = await DeadLetters.open({
+    journal: letterJournal,
+    scan: letterJournal.scan,
+    maxBytes: 10_000_000,
+    records: { journal: journal.uuid, position },
+    log: silent
+  })
+  return await Pipeline.open({
+    openSource: from => new FakeSource(records, from, options.chunk ?? 10),
+    storage,
+    deadLetters,
+    config: {
+      routes: [],
+      limits,
+      ingest: { batchPoints: options.batchPoints ?? 25, batchBytes: 1_000_000, batchDelay: 250, window: decoderConfig.window }
+    },
+    onCommitted: each => committed.push(each),
+    log: silent,
+    clock,
+    ...options,
+    journal
+  })
+}
+
+const never = new AbortController().signal
+const good = (ordinal: number): JournalRecord =>
+  recordOf({ ordinal, topic: `devices/d${ordinal % 4}/telemetry`, payload: `{"v":${ordinal}}` })
+const many = (count: number, of = good): JournalRecord[] => Array.from({ length: count }, (_, ordinal) => of(ordinal))
+
+test('records become points, dead letters or nothing, and the checkpoint counts each once', async () => {
+  const world = worldOf([
+    good(0),
+    recordOf({ ordinal: 1, payload: '{"broken' }),
+    recordOf({ ordinal: 2, topic: 'cmnd/x/Power', payload: 'ON' }),
+    'damaged',
+    recordOf({ ordinal: 4, payload: '[{"v":4},{"v":null}]' }),
+    'dropped',
+    'dropped',
+    good(7)
+  ])
+  await using pipeline = await open(world)
+  await pipeline.waitFor(7, never)
+  expect(pipeline.ledger()).toEqual({
+    since: 0,
+    position: 8,
+    totals: { stored: 2, deadLettered: 2, ignored: 1, deduplicated: 0, dropped: 2, damaged: 1 }
+  })
+  expect(world.storage.catalogue.stored).toEqual(pipeline.position)
+  expect([...world.storage.rows.values()]).toEqual([0, 4, 7])
+  const letters = world.letterJournal.records.map(record => JSON.parse(Buffer.from(record.properties ?? []).toString()) as object)
+  expect(letters).toMatchObject([
+    { ordinal: 1, reason: 'broken-json', journal: journalUuid },
+    { ordinal: 4, reason: 'null-value' }
+  ])
+  const messages = world.committed.flatMap(each => each.messages)
+  expect(messages.map(({ ordinal, points }) => [ordinal, points.map(fieldsOf)])).toEqual([
+    [0, [{ v: 0 }]],
+    [4, [{ v: 4 }]],
+    [7, [{ v: 7 }]]
+  ])
+  expect(pipeline.stats).toMatchObject({ records: 8, points: 3, lag: 0, retries: 0 })
+})
+
+test('batches are bounded, follow each other without a gap, and one is written while the next is filled', async () => {
+  const world = worldOf(many(200))
+  let open_: () => void = () => undefined
+  const opened = new Promise<void>(resolve => (open_ = resolve))
+  world.storage.gate = () => opened
+  await using pipeline = await open(world)
+  const deadline = Date.now() + 5000
+  while (world.storage.inFlight === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
+  expect(pipeline.position.position).toBe(0)
+  open_()
+  await pipeline.waitFor(199, never)
+  expect(world.storage.mostInFlight).toBe(1)
+  let next = 0
+  for (const { from, to, messages, checkpoint } of world.committed) {
+    expect(from).toBe(next)
+    expect(messages.map(each => each.ordinal)).toEqual(Array.from({ length: to - from }, (_, index) => from + index))
+    expect(messages.length).toBeLessThanOrEqual(25)
+    expect(checkpoint.position).toBe(to)
+    next = to
+  }
+  expect(next).toBe(200)
+})
+
+test('a store that fails gets the same batch again, with growing pauses, until it takes it', async () => {
+  const world = worldOf(many(10))
+  let failures = 0
+  world.storage.fail = stage => {
+    if (stage !== 'before' || failures >= 8) return undefined
+    failures += 1
+    return failures % 2 === 0 ? new Error('unknown') : new TidegateError('TG_STORE_UNAVAILABLE', 'down')
+  }
+  await using pipeline = await open(world)
+  await pipeline.waitFor(9, never)
+  expect(world.clock.slept.filter(ms => ms !== 250)).toEqual([200, 400, 800, 1600, 3200, 5000, 5000, 5000])
+  expect(pipeline.stats).toMatchObject({ retries: 8, outcomes: { stored: 10 } })
+})
+
+test('a reading that the store refuses is a dead letter with its words; a merged one takes each of its records along', async () => {
+  const world = worldOf(
+    many(12, ordinal => recordOf({ ordinal, topic: `devices/d${ordinal}/telemetry`, payload: `{"ts":1779010200000,"v":${ordinal}}` })).map(
+      record => (record.ordinal === 5 ? { ...record, topic: 'devices/d3/telemetry' } : record)
+    )
+  )
+  world.storage.reject = point => (point.source.device === 'd3' ? 'field type conflict' : undefined)
+  await using pipeline = await open(world)
+  await pipeline.waitFor(11, never)
+  expect(pipeline.position.totals).toMatchObject({ stored: 10, deadLettered: 2 })
+  expect(world.letterJournal.records.map(record => record.topic)).toEqual(['devices/d3/telemetry', 'devices/d3/telemetry'])
+  expect(world.letterJournal.records.map(record => Buffer.from(record.payload).toString())).toEqual([
+    '{"ts":1779010200000,"v":3}',
+    '{"ts":1779010200000,"v":5}'
+  ])
+  expect(Buffer.from(world.letterJournal.records[0]?.properties ?? []).toString()).toContain('field type conflict')
+  expect(world.committed.flatMap(each => each.messages).map(message => message.ordinal)).toEqual([0, 1, 2, 4, 6, 7, 8, 9, 10, 11])
+})
+
+test('a write that failed after its dead letters were durable makes no second ones', async () => {
+  const world = worldOf(many(6, ordinal => recordOf({ ordinal, payload: ordinal % 2 === 0 ? '{' : `{"v":${ordinal}}` })))
+  let failures = 0
+  world.storage.fail = stage => (stage === 'settled' && failures++ < 3 ? new Error('lost connection') : undefined)
+  await using pipeline = await open(world)
+  await pipeline.waitFor(5, never)
+  expect(pipeline.position.totals).toMatchObject({ stored: 3, deadLettered: 3 })
+  expect(world.letterJournal.records.map(record => record.receivedMs)).toEqual([0, 2, 4].map(ordinal => recordOf({ ordinal }).receivedMs))
+})
+
+test('it goes on from the checkpoint of this journal, and anew from the oldest record otherwise', () => {
+  const checkpoint = {
+    journal: journalUuid,
+    position: 50,
+    since: 10,
+    totals: { stored: 40, deadLettered: 0, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 }
+  }
+  const journal = { uuid: journalUuid, oldest: 20, durable: 80 }
+  expect(startingCheckpoint(checkpoint, journal)).toEqual({ checkpoint, anew: undefined })
+  expect(startingCheckpoint(checkpoint, { ...journal, durable: 50 }).checkpoint).toEqual(checkpoint)
+  const anew = { journal: journalUuid, position: 20, since: 20, totals: { ...checkpoint.totals, stored: 0 } }
+  expect(startingCheckpoint(undefined, journal)).toMatchObject({ checkpoint: anew, anew: expect.any(String) })
+  expect(startingCheckpoint(checkpoint, { ...journal, durable: 49 })).toMatchObject({
+    checkpoint: anew,
+    anew: expect.stringMatching(/ahead/)
+  })
+  expect(startingCheckpoint({ ...checkpoint, journal: 'x' }, journal)).toMatchObject({
+    checkpoint: anew,
+    anew: expect.stringMatching(/another/)
+  })
+})
+
+test('ordinals that the journal leaves out without a word are damaged, not passed over', async () => {
+  const world = worldOf(many(30))
+  for (const hole of [0, 7, 8, 29]) Reflect.deleteProperty(world.records, hole)
+  await using pipeline = await open(world)
+  await pipeline.waitFor(29, never)
+  expect(pipeline.position.totals).toMatchObject({ stored: 26, damaged: 4 })
+})
+
+test('records are read as far as they are durable, and waiting ends with its record, its signal or the pipeline', async () => {
+  const world = worldOf(many(20))
+  const pipeline = await open(world, { journal: { uuid: journalUuid, oldest: 0, durable: 5 } })
+  await pipeline.waitFor(4, never)
+  expect(pipeline.position.position).toBe(5)
+  const abort = new AbortController()
+  const aborted = pipeline.waitFor(6, abort.signal)
+  abort.abort(new Error('enough'))
+  await expect(aborted).rejects.toThrow('enough')
+  const waiting = pipeline.waitFor(12, never)
+  pipeline.advance(15)
+  expect(pipeline.stats.lag).toBeGreaterThan(0)
+  await waiting
+  await pipeline.waitFor(14, never)
+  expect(pipeline.position.position).toBe(15)
+  const ended = pipeline.waitFor(17, never)
+  const rejected = expect(ended).rejects.toMatchObject({ code: 'TG_STORE_UNAVAILABLE' })
+  await pipeline.close()
+  await pipeline.close()
+  await rejected
+})
+
+test('draining writes what is durable at once, and says when the deadline was too short', async () => {
+  const world = worldOf(many(20))
+  // A delay that does not pass: only draining ends it.
+  const sleep = async (_ms: number, signal: AbortSignal): Promise<void> => {
+    if (signal.aborted) return
+    await new Promise<void>(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
+  }
+  await using pipeline = await open(world, { clock: { sleep } })
+  const deadline = Date.now() + 5000
+  while (pipeline.stats.decodeMs === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
+  expect(pipeline.position.position).toBe(0)
+  expect(await pipeline.drain(60_000)).toBe(true)
+  expect(pipeline.position.position).toBe(20)
+
+  const stuck = worldOf(many(20))
+  stuck.storage.fail = () => new TidegateError('TG_STORE_UNAVAILABLE', 'down')
+  await using held = await open(stuck)
+  expect(await held.drain(0)).toBe(false)
+  expect(held.position.position).toBe(0)
+})
+
+test('a journal that cannot be read for a while is read again; a listener that throws stops nothing', async () => {
+  const world = worldOf(many(30))
+  let reads = 0
+  const pipeline = await open(world, {
+    openSource: from => {
+      const source = new FakeSource(world.records, from, 4)
+      const read = source.read.bind(source)
+      source.read = async limits => {
+        reads += 1
+        if (reads % 3 === 1) throw new Error('EIO')
+        return await read(limits)
+      }
+      return source
+    },
+    onCommitted: () => {
+      throw new Error('a listener')
+    }
+  })
+  await pipeline.waitFor(29, never)
+  expect(world.storage.rows.size).toBe(30)
+  await pipeline.close()
+})
+
+test('decoding lets others run, however much there is to decode', async () => {
+  const wide = JSON.stringify(Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`field_${index}`, index + 0.5])))
+  const world = worldOf(many(6000, ordinal => recordOf({ ordinal, topic: `devices/d${ordinal}/telemetry`, payload: wide })))
+  let longest = 0
+  let last = performance.now()
+  let ticking = true
+  const tick = (): void => {
+    longest = Math.max(longest, performance.now() - last)
+    last = performance.now()
+    if (ticking) setImmediate(tick)
+  }
+  tick()
+  const storage = new FakeStorage()
+  storage.write = async (batch, settle) => {
+    storage.catalogue.stored = await settle([])
+    expect(batch.points.length).toBeGreaterThan(0)
+  }
+  await using pipeline = await open({ ...world, storage }, { batchPoints: 100_000, chunk: 6000 })
+  await pipeline.waitFor(5999, never)
+  ticking = false
+  expect(pipeline.stats.decodeMs).toBeGreaterThan(3)
+  // Generous for a busy machine; without yielding the whole takes longer than that.
+  expect(longest).toBeLessThan(Math.max(60, pipeline.stats.decodeMs / 2))
+})

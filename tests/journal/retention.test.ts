@@ -1,0 +1,207 @@
+import { readdir, rm } from 'node:fs/promises'
+import { expect, test } from 'vitest'
+import type { JournalOptions } from '../../journal/journal.ts'
+import { FaultyFiles, systemError } from './faulty-files.ts'
+import { appendRecords, makeFolder, openJournal, ordinalsOf, plain, readAll, recordOf, segmentPaths, until } from './fixture.ts'
+
+/** Clocks that move by hand, both at once. */
+function makeClocks(): { readonly options: Partial<JournalOptions>; pass(ms: number): void } {
+  let wallMs = Date.now()
+  let monotonicMs = 0
+  return {
+    options: { clock: () => wallMs, monotonic: () => monotonicMs },
+    pass(ms) {
+      wallMs += ms
+      monotonicMs += ms
+    }
+  }
+}
+
+const firstsOf = async (folder: string): Promise<number[]> =>
+  (await segmentPaths(folder)).map(path => Number(/-(\d+)\.seg$/.exec(path)?.[1]))
+
+test('committed segments stay until keep.time is passed, and a minute at least', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  await using journal = await openJournal(folder.path, { ...clocks.options, segmentBytes: 100, keep: { timeMs: 30_000, bytes: 1e9 } })
+  for (let group = 0; group < 5; group++) await appendRecords(journal, 2)
+  expect(await firstsOf(folder.path)).toEqual([0, 2, 4, 6, 8])
+  expect(journal.oldest).toBe(0)
+  journal.commit(7)
+  clocks.pass(59_000)
+  journal.commit(7)
+  await new Promise(resolve => {
+    setTimeout(resolve, 20)
+  })
+  expect(await firstsOf(folder.path)).toEqual([0, 2, 4, 6, 8])
+  clocks.pass(2000)
+  journal.commit(7)
+  await until(async () => (await firstsOf(folder.path)).length === 2, 'removal')
+  expect(await firstsOf(folder.path)).toEqual([6, 8])
+  expect(journal.oldest).toBe(6)
+})
+
+test('committed segments go oldest first while they are more than keep.bytes, what is not committed never', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  await using journal = await openJournal(folder.path, { ...clocks.options, segmentBytes: 100, keep: { timeMs: 1e9, bytes: 5000 } })
+  for (let group = 0; group < 10; group++) await appendRecords(journal, 1, 1500)
+  journal.commit(8)
+  clocks.pass(61_000)
+  journal.commit(8)
+  await until(async () => (await firstsOf(folder.path)).length < 10, 'removal')
+  await until(() => journal.oldest === 5, 'the rest')
+  expect(await firstsOf(folder.path)).toEqual([5, 6, 7, 8, 9])
+  journal.commit(0)
+  clocks.pass(1e6)
+  journal.commit(0)
+  await appendRecords(journal, 1)
+  expect(await firstsOf(folder.path)).toEqual([5, 6, 7, 8, 9, 10])
+})
+
+test('reject-new refuses at maxBytes of what is not committed, and accepts after a commit', async () => {
+  await using folder = await makeFolder()
+  await using journal = await openJournal(folder.path, { maxBytes: 60_000 })
+  const states: string[] = []
+  journal.onState(state => states.push(state))
+  while (journal.state === 'accepting') await appendRecords(journal, 1, 2000)
+  const { head } = journal
+  expect(head).toBeGreaterThan(25)
+  expect(head).toBeLessThan(32)
+  expect(() => journal.append(recordOf(head))).toThrow(expect.objectContaining({ code: 'TG_JOURNAL_FULL' }))
+  journal.commit(head - 3)
+  await appendRecords(journal, 2, 2000)
+  expect(states).toEqual(['full', 'accepting'])
+  const { records, gaps } = await readAll(folder.path, 0, head + 2)
+  expect(gaps).toEqual([])
+  expect(records.map(plain)).toEqual(Array.from({ length: head + 2 }, (_, ordinal) => plain(recordOf(ordinal, 2000))))
+})
+
+test('a journal that is full is full again after a restart, and committed records do not count', async () => {
+  await using folder = await makeFolder()
+  {
+    await using journal = await openJournal(folder.path, { maxBytes: 60_000 })
+    while (journal.state === 'accepting') await appendRecords(journal, 1, 2000)
+  }
+  {
+    await using journal = await openJournal(folder.path, { maxBytes: 60_000 })
+    expect(journal.state).toBe('full')
+    journal.commit(journal.head)
+    expect(journal.state).toBe('accepting')
+  }
+  await using journal = await openJournal(folder.path, { maxBytes: 60_000 })
+  expect(journal.state).toBe('accepting')
+})
+
+test('drop-oldest goes on accepting; what it dropped is on disk as dropped before its segment goes, and is counted', async () => {
+  await using folder = await makeFolder()
+  const files = new FaultyFiles()
+  await using journal = await openJournal(folder.path, {
+    files: files.port,
+    maxBytes: 80_000,
+    whenFull: 'drop-oldest',
+    pendingBytes: 20_000
+  })
+  for (let group = 0; group < 100; group++) await appendRecords(journal, 1, 2000)
+  await until(() => journal.stats.uncommittedBytes <= 80_000, 'dropping')
+  const { oldest, stats } = journal
+  expect(oldest).toBeGreaterThan(50)
+  expect(stats.droppedRecords).toBe(oldest)
+  const { records, gaps } = await readAll(folder.path, 0, 100)
+  expect(gaps).toEqual([{ from: 0, to: oldest, kind: 'dropped' }])
+  expect(records.map(plain)).toEqual(Array.from({ length: 100 - oldest }, (_, index) => plain(recordOf(oldest + index, 2000))))
+  let marked: 'no' | 'renamed' | 'synced' = 'no'
+  let unlinked = 0
+  for (const event of files.events) {
+    if (event.call === 'rename' && event.name === 'marks') marked = 'renamed'
+    if (event.call === 'syncFolder' && marked === 'renamed') marked = 'synced'
+    if (event.call !== 'unlink' || !event.name.endsWith('.seg')) continue
+    expect(marked).toBe('synced')
+    marked = 'no'
+    unlinked++
+  }
+  expect(unlinked).toBeGreaterThan(5)
+})
+
+test('when the marks cannot be written drop-oldest removes nothing and the journal becomes full', async () => {
+  await using folder = await makeFolder()
+  const files = new FaultyFiles()
+  await using journal = await openJournal(folder.path, {
+    files: files.port,
+    maxBytes: 40_000,
+    whenFull: 'drop-oldest',
+    pendingBytes: 20_000
+  })
+  files.fault = (call, name) => {
+    if (call === 'rename' && name === 'marks') throw systemError('EIO')
+  }
+  while (journal.state === 'accepting') await appendRecords(journal, 1, 2000)
+  expect(journal.state).toBe('full')
+  expect(journal.oldest).toBe(0)
+  files.fault = () => undefined
+  await until(() => journal.state === 'accepting', 'dropping')
+  expect(journal.oldest).toBeGreaterThan(0)
+})
+
+test('below the reserve the journal is full, and committed segments go at once to make room', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  const files = new FaultyFiles()
+  files.freeBytes = 1_000_000
+  await using journal = await openJournal(folder.path, { ...clocks.options, files: files.port, segmentBytes: 100, reserveBytes: 1000 })
+  for (let group = 0; group < 4; group++) await appendRecords(journal, 1)
+  files.freeBytes = 10
+  clocks.pass(1000)
+  await appendRecords(journal, 1)
+  await until(() => journal.state === 'full', 'the full disk')
+  expect(await firstsOf(folder.path)).toEqual([0, 1, 2, 3, 4])
+  journal.commit(3)
+  await until(() => journal.oldest === 3, 'removal')
+  files.freeBytes = 1_000_000
+  clocks.pass(1000)
+  journal.commit(3)
+  await until(() => journal.state === 'accepting', 'room')
+  expect(await firstsOf(folder.path)).toEqual([3, 4])
+})
+
+test('a disk that cannot be asked for its space, and segments that cannot be removed, stop nothing', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  const files = new FaultyFiles()
+  await using journal = await openJournal(folder.path, {
+    ...clocks.options,
+    files: files.port,
+    segmentBytes: 100,
+    keep: { timeMs: 0, bytes: 0 }
+  })
+  files.fault = call => {
+    if (call === 'unlink' || call === 'freeBytes') throw systemError('EIO')
+  }
+  for (let group = 0; group < 4; group++) await appendRecords(journal, 1)
+  clocks.pass(61_000)
+  journal.commit(2)
+  clocks.pass(61_000)
+  journal.commit(2)
+  await until(() => journal.stats.removeFailures > 0, 'the failure')
+  await appendRecords(journal, 1)
+  files.fault = () => undefined
+  journal.commit(2)
+  await until(() => journal.oldest === 2, 'removal')
+  expect((await readdir(folder.path)).filter(name => name.endsWith('.seg'))).toHaveLength(3)
+})
+
+test('after losing its segments a journal never uses an ordinal again that was committed', async () => {
+  await using folder = await makeFolder()
+  {
+    await using journal = await openJournal(folder.path)
+    await appendRecords(journal, 5)
+    journal.commit(5)
+  }
+  for (const path of await segmentPaths(folder.path)) await rm(path)
+  await using journal = await openJournal(folder.path)
+  expect(journal.head).toBe(5)
+  await appendRecords(journal, 1)
+  const { gaps, records } = await readAll(folder.path, 3, 6)
+  expect(ordinalsOf(gaps, 'damaged')).toEqual([3, 4])
+  expect(records.map(plain)).toEqual([plain(recordOf(5))])
+})
