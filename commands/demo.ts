@@ -1,10 +1,10 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
-import { destination, pino } from 'pino'
 import { loadConfig } from '../config-load.ts'
 import { TidegateError } from '../errors.ts'
 import { FolderLock } from '../journal/lock.ts'
+import { openLog } from '../log.ts'
 import { demoHome, runSimulation } from '../simulators/simulations.ts'
 import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
@@ -38,7 +38,7 @@ async function runDemo(options: ConfigOptions, context: CommandContext): Promise
   })
   await emptyDemoFolder(config.data)
   const { startEdge } = await import('../main.ts')
-  const log = pino({ level: config.log.level, base: null }, destination({ dest: 2, sync: false }))
+  const { log } = openLog(config.log.level, 'edge')
   await using edge = await startEdge(config, log)
   const mqtt = `mqtt://127.0.0.1:${edge.mqttPort}`
   const page = pageUrl(config.http.host, edge.httpPort)

@@ -1,12 +1,9 @@
 import type { Command } from 'commander'
-import { destination, pino } from 'pino'
 import { loadConfig } from '../config-load.ts'
+import { openLog } from '../log.ts'
 import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
 import { untilStopped } from './until-stopped.ts'
-
-/** Bytes of log lines that wait for a slow reader of standard output; beyond that lines are dropped. */
-const maxLogBytes = 1024 * 1024
 
 /** Adds `start`: the edge and its service, until SIGTERM or SIGINT. */
 export function addStart(program: Command, context: CommandContext): void {
@@ -16,16 +13,15 @@ export function addStart(program: Command, context: CommandContext): void {
     .action(async (options: ConfigOptions) => {
       const config = loadConfig(configSources(options, context))
       const { startEdge } = await import('../main.ts')
-      // Not synchronous: a reader of the log that stands still must not stop the edge's event loop.
-      const output = destination({ dest: 1, sync: false, maxLength: maxLogBytes })
-      const log = pino({ level: config.log.level, base: null }, output)
+      const output = openLog(config.log.level, 'edge')
+      const { log } = output
       try {
         await using edge = await startEdge(config, log)
         const { mqttPort, httpPort } = edge
         log.info({ mqttPort, httpPort, page: pageUrl(config.http.host, httpPort), data: config.data }, 'tidegate is ready')
         await untilStopped(log)
       } finally {
-        output.flushSync()
+        output.flush()
       }
     })
 }
