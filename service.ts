@@ -121,7 +121,7 @@ class Service {
   }
 
   #ports(): ApiPorts {
-    const readings = { journal: (): JournalExtent => opened(this.#journal), stream: (): LiveStream => opened(this.#stream) }
+    const identity = (): JournalExtent => opened(this.#journal)
     return {
       options: {
         anonymous: this.#config.access.anonymous,
@@ -133,11 +133,9 @@ class Service {
       },
       log: this.#log.child({ room: 'api' }),
       get journal() {
-        return readings.journal().uuid
+        return identity().uuid
       },
-      get stream() {
-        return readings.stream()
-      },
+      stream: () => this.#stream,
       storage: () => this.#readings?.storage,
       waitFor: async (ordinal, signal) => await opened(this.#readings).pipeline.waitFor(ordinal, signal),
       append: async publish => await this.#link.append({ clientId: httpClientId, ...publish }),
@@ -188,7 +186,7 @@ class Service {
     if (this.#readings === undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' })
     const outage = this.#readings?.storage.outage
     if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
-    return { ready, reasons }
+    return { ready, mqttPort: edge?.mqttPort, reasons }
   }
 }
 

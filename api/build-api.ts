@@ -66,7 +66,7 @@ export function buildApi(ports: ApiPorts): Api {
   let closing = false
   api.addHook('preClose', async () => {
     closing = true
-    ports.stream.endClients()
+    ports.stream()?.endClients()
   })
   api.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders)

@@ -75,6 +75,8 @@ export interface Ledger {
 
 export interface Readiness {
   readonly ready: boolean
+  /** Where devices publish; undefined while the edge starts. */
+  readonly mqttPort: number | undefined
   readonly reasons: readonly { readonly code: string; readonly message: string }[]
 }
 
@@ -115,5 +117,6 @@ export interface ApiPorts {
   readiness(): Readiness
   /** Exposition text of both processes. */
   metrics(): Promise<string>
-  readonly stream: LiveStream
+  /** Undefined until the journal is open: routes that need it answer 503. */
+  stream(): LiveStream | undefined
 }

@@ -46,9 +46,13 @@ export const NextCursor = Type.Union([Type.String(), Type.Null()], {
  * @throws TidegateError TG_STORE_UNAVAILABLE before that
  */
 export function requireStorage(ports: ApiPorts): Storage {
-  const storage = ports.storage()
-  if (storage === undefined) throw new TidegateError('TG_STORE_UNAVAILABLE', 'the store is not open yet')
-  return storage
+  return opened(ports.storage())
+}
+
+/** The same for any part that is undefined until it is open. */
+export function opened<Part>(part: Part | undefined): Part {
+  if (part === undefined) throw new TidegateError('TG_STORE_UNAVAILABLE', 'the store is not open yet')
+  return part
 }
 
 /**

@@ -25,6 +25,10 @@ const LedgerBody = Type.Object(
 const ReadinessBody = Type.Object(
   {
     ready: Type.Boolean(),
+    mqttPort: Type.Union([Type.Integer(), Type.Null()], { description: 'Where devices publish; null while the edge starts' }),
+    anonymous: Type.Union([Type.Literal('loopback'), Type.Literal('any'), Type.Literal('never')], {
+      description: 'Who is served without credentials: this machine, anybody, nobody'
+    }),
     reasons: Type.Array(Type.Object({ code: Type.String(), message: Type.String() }), {
       description: 'Also what is wrong without standing in the way'
     })
@@ -81,8 +85,11 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
       }
     },
     async (_request, reply) => {
-      const { ready, reasons } = ports.readiness()
-      return await reply.code(ready ? 200 : 503).send({ ready, reasons: reasons.map(({ code, message }) => ({ code, message })) })
+      const { ready, mqttPort = null, reasons } = ports.readiness()
+      const { anonymous } = ports.options
+      return await reply
+        .code(ready ? 200 : 503)
+        .send({ ready, mqttPort, anonymous, reasons: reasons.map(({ code, message }) => ({ code, message })) })
     }
   )
 

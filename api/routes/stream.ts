@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import type { ApiPorts } from '../ports.ts'
 import { FieldList, QueryParameters, splitList } from '../query-plan.ts'
-import { problemResponses } from '../routing.ts'
+import { opened, problemResponses } from '../routing.ts'
 import type { Api } from '../routing.ts'
 import { TimeFormat } from '../times.ts'
 
@@ -31,14 +31,15 @@ export function streamRoutes(api: Api, ports: ApiPorts): void {
   api.get('/api/v1/stream', { schema }, async (request, reply) => {
     const { device, measurement, fields, epoch = 'iso' } = request.query
     const filter = { devices: new Set(device), measurement, fields: new Set(splitList('fields', fields)), epoch }
-    ports.stream.admit()
+    const stream = opened(ports.stream())
+    stream.admit()
     reply.hijack()
     const response = reply.raw
     for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) response.setHeader(name, value)
     response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' })
     // small events must not wait for the acknowledgement of the one before
     request.socket.setNoDelay?.(true)
-    ports.stream.connect(response, filter, request.headers['last-event-id'])
+    stream.connect(response, filter, request.headers['last-event-id'])
     return reply
   })
 }

@@ -167,6 +167,7 @@ export function fakePorts(
   given: Omit<Partial<ApiPorts>, 'storage' | 'options'> & { readonly storage?: Storage; readonly options?: Partial<ApiOptions> } = {}
 ): ApiPorts {
   const { storage, options, ...rest } = given
+  const stream = new LiveStream({ journal, position: 0, ringBytes: 1_024 * 1_024, clients: 4 })
   return {
     log: pino({ level: 'silent' }),
     journal,
@@ -179,9 +180,9 @@ export function fakePorts(
     ledger: async () => {
       throw new Error('no ledger here')
     },
-    readiness: () => ({ ready: true, reasons: [] }),
+    readiness: () => ({ ready: true, mqttPort: 1883, reasons: [] }),
     metrics: async () => '',
-    stream: new LiveStream({ journal, position: 0, ringBytes: 1_024 * 1_024, clients: 4 }),
+    stream: () => stream,
     options: {
       anonymous: 'loopback',
       hosts: [],

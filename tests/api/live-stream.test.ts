@@ -336,7 +336,7 @@ async function follow(
 describe('GET /api/v1/stream', () => {
   it('sends Server-Sent Events over HTTP, filtered as asked, with the security headers', async () => {
     const stream = streamOf()
-    await using api = await openApi({ stream })
+    await using api = await openApi({ stream: () => stream })
     const { response, text } = await follow(`${await listen(api)}/api/v1/stream?device=hall&device=x&fields=t&epoch=ns`)
     expect(response.headers).toMatchObject({
       'content-type': 'text/event-stream; charset=utf-8',
@@ -354,7 +354,7 @@ describe('GET /api/v1/stream', () => {
   it('resumes by the Last-Event-ID header', async () => {
     const stream = streamOf()
     stream.publish([message(0), message(1), message(2)])
-    await using api = await openApi({ stream })
+    await using api = await openApi({ stream: () => stream })
     const { response, text } = await follow(`${await listen(api)}/api/v1/stream`, { 'last-event-id': `${journal}:0` })
     await until(() => parseEvents(text()).length === 2, 'two events')
     expect(parseEvents(text()).map(({ id }) => id)).toEqual([`${journal}:1`, `${journal}:2`])
@@ -362,7 +362,8 @@ describe('GET /api/v1/stream', () => {
   })
 
   it('answers a problem when there are too many clients or a parameter is wrong', async () => {
-    await using api = await openApi({ stream: streamOf({ clients: 0 }) })
+    await using none = streamOf({ clients: 0 })
+    await using api = await openApi({ stream: () => none })
     const full = await api.inject({ url: '/api/v1/stream' })
     expect([full.statusCode, full.headers['retry-after']]).toEqual([503, '1'])
     expect(full.json()).toMatchObject({ code: 'TG_STREAM_BUSY' })
@@ -372,7 +373,7 @@ describe('GET /api/v1/stream', () => {
   it('ends its clients when the server closes, also one that does not read', async () => {
     // the reader is in this process too and falls behind for a while
     const stream = streamOf({ ringBytes: 64 * 1_024 * 1_024 })
-    const api = await openApi({ stream })
+    const api = await openApi({ stream: () => stream })
     const base = await listen(api)
     const { response } = await follow(`${base}/api/v1/stream`)
     const stuck = http.get(`${base}/api/v1/stream`, { agent: false })

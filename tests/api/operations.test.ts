@@ -151,9 +151,12 @@ describe('operations', () => {
   it('GET /readyz is 200 with reasons while ready, 503 otherwise', async () => {
     const reasons = [{ code: 'TG_STORE_UNAVAILABLE', message: 'the store does not answer' }]
     for (const ready of [true, false]) {
-      await using api = await openApi({ readiness: () => ({ ready, reasons }) })
+      await using api = await openApi({ readiness: () => ({ ready, mqttPort: ready ? 1883 : undefined, reasons }) })
       const response = await api.inject({ url: '/readyz' })
-      expect([response.statusCode, response.json()]).toEqual([ready ? 200 : 503, { ready, reasons }])
+      expect([response.statusCode, response.json()]).toEqual([
+        ready ? 200 : 503,
+        { ready, mqttPort: ready ? 1883 : null, anonymous: 'loopback', reasons }
+      ])
     }
   })
 
