@@ -30,6 +30,7 @@ class Service {
   readonly #config: Config
   readonly #log: Logger
   readonly #link: EdgeLink
+  readonly #end: (error: unknown) => void
   readonly #closing = new AbortController()
   readonly #metrics = new Metrics()
   #connected: Set<string> = new Set()
@@ -38,12 +39,16 @@ class Service {
   #journal: JournalExtent | undefined
   #stream: LiveStream | undefined
   #readings: Readings | undefined
+  /** Why the readings could not be opened the last time. */
+  #refusal: TidegateError | undefined
   #api: ReturnType<typeof buildApi> | undefined
 
-  constructor(config: Config, log: Logger, link: EdgeLink) {
+  /** `end` ends the process, so that the edge starts a new one, which goes on from the checkpoint. */
+  constructor(config: Config, log: Logger, link: EdgeLink, end: (error: unknown) => void) {
     this.#config = config
     this.#log = log
     this.#link = link
+    this.#end = end
   }
 
   /** Binds HTTP and says so to the edge, or why it cannot. */
@@ -81,6 +86,10 @@ class Service {
       onCommitted: committed => {
         this.#stream?.publish(committed.messages)
         this.#link.checkpoint(committed.checkpoint.position)
+      },
+      onStopped: this.#end,
+      onRefused: error => {
+        this.#refusal = error
       }
     })
     const { position } = readings.pipeline.position
@@ -183,7 +192,10 @@ class Service {
     if (edge?.journal === 'failing')
       reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'the journal cannot be written: publishes of QoS 1 and 2 wait' })
     const ready = reasons.length === 0 && edge?.journal === 'accepting'
-    if (this.#readings === undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' })
+    if (this.#readings === undefined) {
+      const { code, message } = this.#refusal ?? { code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' }
+      reasons.push({ code, message })
+    }
     const outage = this.#readings?.storage.outage
     if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
     return { ready, mqttPort: edge?.mqttPort, reasons }
@@ -217,7 +229,7 @@ function main(): void {
     message => {
       if (message.type === 'start') {
         log = openLog(message.config.log.level, 'service')
-        service = new Service(message.config, log.log, link)
+        service = new Service(message.config, log.log, link, failed)
         service.listen(message.httpPort).catch(failed)
       } else if (message.type === 'journal') service?.openReadings(message).catch(failed)
       else if (message.type === 'drain') {
