@@ -2,7 +2,7 @@ import type { Refusal } from './refusals.ts'
 import { quote } from './refusals.ts'
 
 /** Longest name of a measurement, device, tag (name and value) or field, in UTF-16 code units. */
-const nameLength = 256
+export const nameLength = 256
 /**
  * Longest string value. InfluxDB 2 takes four times as much; in the embedded store longer ones pile up in blocks that a
  * checkpoint holds all at once, until no write fits into its memory any more (from 32 KiB on, measured at 64 MiB).
