@@ -71,7 +71,11 @@ export const configTable = {
     about: 'Publishes of one connection that wait for their acknowledgement; above it the connection is not read.'
   },
   'limits.heldBytes': { ...size, default: '256KiB', about: 'Bytes read on behind waiting publishes, for each connection.' },
-  'limits.heldBytesTotal': { ...size, default: '64MiB', about: 'The same for all connections together.' },
+  'limits.heldBytesTotal': {
+    ...size,
+    default: '64MiB',
+    about: 'The same for all connections together; as much again may be held of unfinished packets.'
+  },
   'limits.subscriptions': { ...count, default: 1000, about: 'Subscriptions of one client.' },
   'limits.retained': { ...count, default: 100_000, about: 'Retained messages in total.' },
   'limits.sessions': { ...count, default: 10_000, about: 'Persistent sessions in total.' },

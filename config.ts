@@ -26,7 +26,7 @@ export interface Config {
     readonly inFlight: number
     /** Bytes read on behind waiting publishes, per connection. */
     readonly heldBytes: number
-    /** Bytes held for all connections together. */
+    /** Bytes held for all connections together behind waiting publishes, and as much again of unfinished packets. */
     readonly heldBytesTotal: number
     /** Subscriptions of one client. */
     readonly subscriptions: number
