@@ -33,10 +33,10 @@ export function openLog(level: string, name: 'edge' | 'service'): ProcessLog {
  * any more, whoever runs it starts it again, and nothing acknowledged depends on a clean end.
  * Returns what does that, for an error that somebody did catch.
  */
-export function endOnBug({ log, flush }: ProcessLog): (error: unknown) => void {
+export function endOnBug(output: ProcessLog): (error: unknown) => void {
   const end = (error: unknown): void => {
-    log.fatal({ code: error instanceof TidegateError ? error.code : 'TG_BUG', err: error }, 'this process ends')
-    flush()
+    output.log.fatal({ code: error instanceof TidegateError ? error.code : 'TG_BUG', err: error }, 'this process ends')
+    output.flush()
     process.exit(1)
   }
   process.on('uncaughtException', end)
