@@ -77,18 +77,20 @@ export class Supervisor implements AsyncDisposable {
    */
   static async start(ports: SupervisorPorts): Promise<Supervisor> {
     const supervisor = new Supervisor(ports)
-    await new Promise<void>((resolve, reject) => {
-      const first = supervisor.#spawn(message => {
-        if (message.type === 'listening') resolve()
-        if (message.type === 'failed') reject(new TidegateError(message.code, message.message))
+    try {
+      const first = await new Promise<ServiceProcess>((resolve, reject) => {
+        const spawned = supervisor.#spawn(message => {
+          if (message.type === 'listening') resolve(spawned)
+          if (message.type === 'failed') reject(new TidegateError(message.code, message.message))
+        })
+        spawned.exited.then(how => reject(new TidegateError('TG_BUG', `the service ended before it listened (${how})`)), reject)
       })
-      first.exited.then(how => reject(new TidegateError('TG_BUG', `the service ended before it listened (${how})`)), reject)
       supervisor.#supervising = supervisor.#keepRunning(first)
-    }).catch(async (error: unknown) => {
+      return supervisor
+    } catch (error) {
       await supervisor.close()
       throw error
-    })
-    return supervisor
+    }
   }
 
   /** Port of the HTTP server; the same one for every service of this edge. */
@@ -171,6 +173,7 @@ export class Supervisor implements AsyncDisposable {
     this.#outbox?.close()
     this.#process?.kill()
     await this.#supervising
+    await this.#process?.exited
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -108,10 +108,14 @@ describe('Supervisor', () => {
     const { made } = ports()
     const short = path.join(folder, 'short.mjs')
     await writeFile(short, 'process.exit(7)')
-    await expect(Supervisor.start({ ...made, modulePath: short })).rejects.toMatchObject({
+    const lines: string[] = []
+    const log = pino({ level: 'trace' }, { write: line => lines.push(line) })
+    await expect(Supervisor.start({ ...made, modulePath: short, log })).rejects.toMatchObject({
       code: 'TG_BUG',
       message: 'the service ended before it listened (exit code 7)'
     })
+    // It is not started again, and nothing says that it is.
+    expect(lines).toEqual([])
   })
 
   it('starts a dead service again on the same port and tells it the journal anew', async () => {
