@@ -29,7 +29,7 @@ export function openLog(level: string, name: 'edge' | 'service'): ProcessLog {
 }
 
 /**
- * From now on what nobody caught ends the process with a last line in its log and exit code 1: its state cannot be trusted
+ * From now on what nobody caught ends the process with a line in its log and exit code 1: its state cannot be trusted
  * any more, whoever runs it starts it again, and nothing acknowledged depends on a clean end.
  * Returns what does that, for an error that somebody did catch.
  */
