@@ -13,7 +13,7 @@ import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
 import { TidegateError } from './errors.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
-import { openLog } from './log.ts'
+import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Readings } from './readings.ts'
 import { bindServiceMetrics } from './service-metrics.ts'
@@ -215,33 +215,28 @@ function bindFault(host: string, port: number, error: unknown): string {
 
 function main(): void {
   let service: Service | undefined
-  let log = openLog('info', 'service')
-  const end = (code: number): void => {
-    log.flush()
-    process.exit(code)
-  }
-  const failed = (error: unknown): void => {
-    log.log.fatal({ code: error instanceof TidegateError ? error.code : 'TG_BUG', err: error }, 'the service ends')
-    end(1)
+  const output = openLog('info', 'service')
+  const failed = endOnBug(output)
+  const end = (): void => {
+    output.flush()
+    process.exit(0)
   }
   const link = new EdgeLink(
     process,
     message => {
       if (message.type === 'start') {
-        log = openLog(message.config.log.level, 'service')
-        service = new Service(message.config, log.log, link, failed)
+        output.log.level = message.config.log.level
+        service = new Service(message.config, output.log, link, failed)
         service.listen(message.httpPort).catch(failed)
       } else if (message.type === 'journal') service?.openReadings(message).catch(failed)
       else if (message.type === 'drain') {
-        service?.drain(message.deadlineMs).then(() => process.send?.({ type: 'drained' }, () => end(0)), failed)
+        service?.drain(message.deadlineMs).then(() => process.send?.({ type: 'drained' }, end), failed)
       } else service?.receive(message)
     },
-    () => end(0)
+    end
   )
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => undefined)
-  process.on('uncaughtException', failed)
-  process.on('unhandledRejection', failed)
 }
 
 main()

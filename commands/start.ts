@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import { loadConfig } from '../config/load.ts'
-import { openLog } from '../log.ts'
 import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
+import { withEdge } from './running-edge.ts'
 import { untilStopped } from './until-stopped.ts'
 
 /** Adds `start`: the edge and its service, until SIGTERM or SIGINT. */
@@ -12,17 +12,10 @@ export function addStart(program: Command, context: CommandContext): void {
     .option('--json', 'a fault at the start as JSON too')
     .action(async (options: ConfigOptions) => {
       const config = loadConfig(configSources(options, context))
-      const { startEdge } = await import('../main.ts')
-      const output = openLog(config.log.level, 'edge')
-      const { log } = output
-      try {
-        await using edge = await startEdge(config, log)
-        const { mqttPort, httpPort } = edge
+      await withEdge(config, async ({ mqttPort, httpPort }, log) => {
         log.info({ mqttPort, httpPort, page: pageUrl(config.http.host, httpPort), data: config.data }, 'tidegate is ready')
         await untilStopped(log)
-      } finally {
-        output.flush()
-      }
+      })
     })
 }
 
