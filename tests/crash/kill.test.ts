@@ -2,7 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readLedger, Recorder } from '../harness/recorder.ts'
+import { Recorder } from '../harness/recorder.ts'
+import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
 const rounds = Number(process.env['TIDEGATE_CRASH_ROUNDS'] ?? 20)
@@ -17,37 +18,6 @@ function randomFrom(seed: number): () => number {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296
   }
-}
-
-/** Publishes from every device every few milliseconds until stopped. */
-function load(recorder: Recorder): { stop(): void } {
-  const timer = setInterval(() => {
-    if (recorder.unanswered < 5_000) recorder.publishAll()
-  }, 8)
-  return { stop: () => clearInterval(timer) }
-}
-
-async function settled(tidegate: Tidegate, recorder: Recorder): Promise<void> {
-  await eventually('every publish is answered', () => (recorder.unanswered === 0 ? true : undefined), 60_000)
-  await eventually(
-    'nothing is left in the journal',
-    async () => ((await readLedger(tidegate.httpUrl)).inJournal === 0 ? true : undefined),
-    60_000
-  )
-}
-
-async function expectAllThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
-  expect(await recorder.compare(tidegate.httpUrl)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
-  const ledger = await readLedger(tidegate.httpUrl)
-  const { stored, deadLettered, ignored, deduplicated, dropped, damaged } = ledger
-  expect(stored + deadLettered + ignored + deduplicated + dropped + damaged).toBe(ledger.accepted)
-  expect({ deadLettered, ignored, dropped, damaged, balanced: ledger.balanced }).toEqual({
-    deadLettered: 0,
-    ignored: 0,
-    dropped: 0,
-    damaged: 0,
-    balanced: true
-  })
 }
 
 describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
@@ -66,7 +36,7 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     let tidegate = await Tidegate.start({ folder, ...ports })
     ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
     await recorder.connect(tidegate.mqttUrl, 20)
-    const publishing = load(recorder)
+    const publishing = publishSteadily(recorder)
     for (let round = 1; round <= rounds; round++) {
       const before = recorder.acknowledged
       await eventually(
@@ -91,7 +61,7 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     await using tidegate = await Tidegate.start()
     await using recorder = new Recorder('service')
     await recorder.connect(tidegate.mqttUrl, 20)
-    const publishing = load(recorder)
+    const publishing = publishSteadily(recorder)
     const secondsAway: number[] = []
     for (let round = 1; round <= rounds; round++) {
       const moment = recorder.acknowledged + 50 + Math.floor(random() * 1_000)
