@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Recorder } from '../harness/recorder.ts'
 import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
@@ -54,6 +55,38 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     await settled(tidegate, recorder)
     await expectAllThere(tidegate, recorder)
     expect(await tidegate.stop()).toBe(0)
+  })
+
+  it('loses nothing acknowledged and stores nothing twice when a stop is cut short', async () => {
+    const random = randomFrom(seed + 2)
+    const own = path.join(folder, 'stopping')
+    let ports = { mqttPort: 0, httpPort: 0 }
+    await using recorder = new Recorder('stopping')
+    let tidegate = await Tidegate.start({ folder: own, ...ports })
+    try {
+      ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
+      await recorder.connect(tidegate.mqttUrl, 20)
+      const publishing = publishSteadily(recorder)
+      let cutShort = 0
+      for (let round = 1; round <= Math.min(rounds, 8); round++) {
+        const moment = recorder.acknowledged + 500 + Math.floor(random() * 1_000)
+        await eventually(`round ${round}: the moment of the stop`, () => (recorder.acknowledged >= moment ? true : undefined), 60_000)
+        const stopped = tidegate.stop()
+        // A stop under this load takes some 100 ms: from its first step to a little beyond its last.
+        await Promise.race([stopped, delay(random() * 150)])
+        await tidegate.kill()
+        if ((await stopped) === null) cutShort++
+        tidegate = await Tidegate.start({ folder: own, ...ports })
+      }
+      publishing.stop()
+      await settled(tidegate, recorder)
+      await expectAllThere(tidegate, recorder)
+      console.log(`${cutShort} stops were cut short`)
+      expect(cutShort).toBeGreaterThan(0)
+      expect(await tidegate.stop()).toBe(0)
+    } finally {
+      await tidegate[Symbol.asyncDispose]()
+    }
   })
 
   it('goes on from the checkpoint within two seconds when the service alone is killed, and the edge acknowledges meanwhile', async () => {

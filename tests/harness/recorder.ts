@@ -30,6 +30,8 @@ export class Recorder implements AsyncDisposable {
   readonly #prefix: string
   readonly #startMs: number
   readonly sent: Sent[] = []
+  /** How often a connection ended, and a reconnect failed. */
+  disconnects = 0
   /** Publishes that the client still tries to deliver. */
   #open = 0
 
@@ -49,6 +51,7 @@ export class Recorder implements AsyncDisposable {
         connectTimeout: 2_000,
         keepalive: 30
       })
+      client.on('close', () => this.disconnects++)
       client.on('error', () => undefined) // a refused reconnect: the client tries again by itself
       this.#clients.set(device, client)
     }
