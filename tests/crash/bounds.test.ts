@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectAsync } from 'mqtt'
 import { generate } from 'mqtt-packet'
@@ -105,44 +105,57 @@ describeWith(['influxd'], 'a flood while the store is away', () => {
   })
 })
 
-/** An address that is connected to, written to and never read. */
-function neverRead(port: number, bytes: string | Buffer): Disposable {
+/** Connections that send bytes that are no MQTT, one after the other; a stream and a subscriber that never read. */
+class Hostile implements Disposable {
+  garbageSent = 0
+  readonly #port: number
+  readonly #sockets: Socket[]
+  #stopped = false
+
+  constructor({ mqttPort, httpPort }: Tidegate) {
+    this.#port = mqttPort
+    this.#sockets = [
+      neverRead(httpPort, `GET /api/v1/stream HTTP/1.1\r\nHost: 127.0.0.1:${httpPort}\r\n\r\n`),
+      neverRead(
+        mqttPort,
+        Buffer.concat([
+          generate({ cmd: 'connect', clientId: 'never-reads', protocolVersion: 4, clean: true, keepalive: 0 }),
+          generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: '#', qos: 1 }] })
+        ])
+      )
+    ]
+    this.#sendGarbage()
+  }
+
+  [Symbol.dispose](): void {
+    this.#stopped = true
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  #sendGarbage(): void {
+    if (this.#stopped) return
+    const socket = connect(this.#port, '127.0.0.1')
+    socket.on('error', () => undefined)
+    socket.on('close', () => setTimeout(() => this.#sendGarbage(), 1))
+    socket.end(Buffer.alloc(64 * 1024, 0xc3))
+    this.garbageSent++
+  }
+}
+
+function neverRead(port: number, bytes: string | Buffer): Socket {
   const socket = connect(port, '127.0.0.1')
   socket.on('error', () => undefined)
   socket.write(bytes)
-  socket.pause()
-  return { [Symbol.dispose]: () => socket.destroy() }
-}
-
-/** Connections that send bytes that are no MQTT, one after the other. */
-function sendGarbage(port: number): Disposable {
-  let stopped = false
-  const again = (): void => {
-    if (stopped) return
-    const socket = connect(port, '127.0.0.1')
-    socket.on('error', () => undefined)
-    socket.on('close', () => setTimeout(again, 1))
-    socket.end(Buffer.alloc(64 * 1024, 0xc3))
-  }
-  again()
-  return { [Symbol.dispose]: () => (stopped = true) }
+  return socket.pause()
 }
 
 describe('while others misbehave', () => {
   it('a device is acknowledged without delay: garbage, huge payloads, a stream and a subscription that nobody reads', async () => {
     await using tidegate = await Tidegate.start()
-    const { mqttPort: port, httpPort } = tidegate
+    const { mqttPort: port } = tidegate
     await using recorder = new Recorder('well-behaved')
     await recorder.connect(tidegate.mqttUrl, 5)
-    using _stream = neverRead(httpPort, `GET /api/v1/stream HTTP/1.1\r\nHost: 127.0.0.1:${httpPort}\r\n\r\n`)
-    using _subscriber = neverRead(
-      port,
-      Buffer.concat([
-        generate({ cmd: 'connect', clientId: 'never-reads', protocolVersion: 4, clean: true, keepalive: 0 }),
-        generate({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: '#', qos: 1 }] })
-      ])
-    )
-    using _garbage = sendGarbage(port)
+    using hostile = new Hostile(tidegate)
     await using huge = new Flood({ port, clientId: 'huge', qos: 1, publishes: 1_000, payloadBytes: 200_000 }) // longer than a text may be
     await using client = await connectAsync(tidegate.mqttUrl, { clientId: 'timed' }).then(timed => ({
       timed,
@@ -160,6 +173,7 @@ describe('while others misbehave', () => {
     const [median = 0, longest = 0] = [sorted[150], sorted.at(-1)]
     console.log(`acknowledged after ${median.toFixed(1)} ms, ${longest.toFixed(0)} ms at most; ${huge.acknowledged} huge ones meanwhile`)
     expect(huge.acknowledged).toBeGreaterThan(0)
+    expect(hostile.garbageSent).toBeGreaterThan(100)
     expect(median).toBeLessThan(250)
     expect(longest).toBeLessThan(2_000)
     expect(recorder.disconnects).toBe(0)
