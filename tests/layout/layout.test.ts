@@ -36,7 +36,7 @@ describe('the rules', () => {
     ['api/app.ts', "import { InfluxDB } from '@influxdata/influxdb-client'"],
     ['ingest/x.ts', "import * as duckdb from '@duckdb/node-api'"],
     ['storage/influx.ts', "import * as duckdb from '@duckdb/node-api'"],
-    ['config-load.ts', 'const x = process.env.HOME'],
+    ['config/load.ts', 'const x = process.env.HOME'],
     ['api/app.ts', "const { x } = process['env']"],
     ['api/app.ts', 'x\n'.repeat(401)]
   ])('%s may not say %j', (file, text) => {
