@@ -34,6 +34,7 @@ export class Recorder implements AsyncDisposable {
   disconnects = 0
   /** Publishes that the client still tries to deliver. */
   #open = 0
+  #acknowledged = 0
 
   constructor(prefix: string, startMs = Date.now() - 60_000) {
     this.#prefix = prefix
@@ -58,7 +59,7 @@ export class Recorder implements AsyncDisposable {
   }
 
   get acknowledged(): number {
-    return this.sent.reduce((count, reading) => count + (reading.acknowledged ? 1 : 0), 0)
+    return this.#acknowledged
   }
 
   get unanswered(): number {
@@ -85,6 +86,7 @@ export class Recorder implements AsyncDisposable {
         this.#open--
         // Without an error the PUBACK (or PUBCOMP) is there.
         reading.acknowledged = error === undefined || error === null
+        if (reading.acknowledged) this.#acknowledged++
       })
     }
   }
