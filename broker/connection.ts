@@ -178,7 +178,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     const parser = this.#parser
     let packets = 0
     while (this.#state !== 'closed') {
-      const status = parser.next(this.#state === 'open' ? this.#gate.maxPacketBytes : unauthenticatedBytes)
+      const status = parser.next(this.#state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) break
       if (status !== frameStatus.complete) {
         this.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')

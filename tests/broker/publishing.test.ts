@@ -97,6 +97,16 @@ describe('acknowledgements', () => {
     await until(() => served.journal.records.length === 2, 'both are appended')
     expect(served.journal.records.map(({ payload }) => payload)).toEqual(['one', 'two'])
   })
+
+  test('large publishes right behind CONNECT are taken: the bound for strangers ends with it', async () => {
+    await using served = await serveBroker()
+    using client = await RawClient.open(served.port)
+    const payloads = ['a', 'b', 'c'].map(letter => letter.repeat(200_000))
+    client.send(connect('large'), ...payloads.map((payload, index) => publish('t', payload, { qos: 1, id: index + 1 })))
+    await client.received(4)
+    expect(client.packets).toEqual(['connack:0,0', 'puback:1', 'puback:2', 'puback:3'])
+    expect(served.journal.records.map(({ payload }) => payload)).toEqual(payloads)
+  })
 })
 
 describe('QoS 2', () => {

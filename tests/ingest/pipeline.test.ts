@@ -57,8 +57,9 @@ test('batches are bounded, follow each other without a gap, and one is written w
   await using pipeline = await openPipeline(world)
   const deadline = Date.now() + 5000
   while (world.storage.inFlight === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
-  expect(pipeline.position.position).toBe(0)
+  const { position } = pipeline.position
   gate.resolve()
+  expect(position).toBe(0)
   await pipeline.waitFor(199, never)
   expect(world.storage.mostInFlight).toBe(1)
   let next = 0
@@ -81,7 +82,7 @@ test('a store that fails gets the same batch again, with growing pauses, until i
     return failures % 2 === 0 ? new Error('unknown') : new TidegateError('TG_STORE_UNAVAILABLE', 'down')
   }
   await using pipeline = await openPipeline(world)
-  await pipeline.waitFor(9, never)
+  await pipeline.waitFor(9, AbortSignal.timeout(5000))
   expect(world.clock.slept.filter(ms => ms !== 250)).toEqual([200, 400, 800, 1600, 3200, 5000, 5000, 5000])
   expect(pipeline.stats).toMatchObject({ retries: 8, outcomes: { stored: 10 } })
 })
