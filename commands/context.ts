@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
-import { configFlags, configKey } from '../config-keys.ts'
-import type { ConfigSources, FlagValue } from '../config-layers.ts'
+import { configFlags, configKey } from '../config/keys.ts'
+import type { ConfigSources, FlagValue } from '../config/layers.ts'
 import { TidegateError } from '../errors.ts'
 import { routeFaults } from '../ingest/routes.ts'
 

@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
-import { loadConfig } from '../config-load.ts'
+import { loadConfig } from '../config/load.ts'
 import { TidegateError } from '../errors.ts'
 import { FolderLock } from '../journal/lock.ts'
 import { openLog } from '../log.ts'

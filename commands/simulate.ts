@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { parseDuration } from '../config-values.ts'
+import { parseDuration } from '../config/values.ts'
 import { TidegateError } from '../errors.ts'
 import { SimulationFault, formatReport, listModels, listSimulations, reportOk, runSimulation } from '../simulators/simulations.ts'
 import type { SimulationOptions, SimulationProgress } from '../simulators/simulations.ts'

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { loadConfig } from '../config-load.ts'
+import { loadConfig } from '../config/load.ts'
 import { openLog } from '../log.ts'
 import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Supervisor, type SupervisorPorts } from '../../channel/supervisor.ts'
 import type { EdgeCounts, ForwardedPublish } from '../../channel/messages.ts'
 import { TidegateError } from '../../errors.ts'
-import { defaultConfig } from '../../config-load.ts'
+import { defaultConfig } from '../../config/load.ts'
 import { eventually } from '../harness/tidegate.ts'
 
 /**

@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { configPaths, variableOf } from '../../config-keys.ts'
-import type { ConfigSources } from '../../config-layers.ts'
-import { defaultConfig, loadConfig, resolveConfig } from '../../config-load.ts'
+import { configPaths, variableOf } from '../../config/keys.ts'
+import type { ConfigSources } from '../../config/layers.ts'
+import { defaultConfig, loadConfig, resolveConfig } from '../../config/load.ts'
 
 const MiB = 1024 ** 2
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatDuration, formatSize, listed, parseDuration, parseInteger, parseSize, shown } from '../../config-values.ts'
+import { formatDuration, formatSize, listed, parseDuration, parseInteger, parseSize, shown } from '../../config/values.ts'
 
 describe('durations', () => {
   it.each([

@@ -4,7 +4,7 @@ import { Script } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { buildProgram } from '../../cli.ts'
-import { loadConfig } from '../../config-load.ts'
+import { loadConfig } from '../../config/load.ts'
 import { top } from '../layout/sources.ts'
 
 interface Service {

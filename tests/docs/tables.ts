@@ -1,5 +1,5 @@
-import { configFlags, configKey, configPaths, configTable, variableOf } from '../../config-keys.ts'
-import type { ConfigKey } from '../../config-keys.ts'
+import { configFlags, configKey, configPaths, configTable, variableOf } from '../../config/keys.ts'
+import type { ConfigKey } from '../../config/keys.ts'
 import { errorTable } from '../../errors.ts'
 import { metricTable } from '../../metrics.ts'
 

@@ -37,7 +37,7 @@ describe('the rules', () => {
     ['ingest/x.ts', "import * as duckdb from '@duckdb/node-api'"],
     ['storage/influx.ts', "import * as duckdb from '@duckdb/node-api'"],
     ['tests/e2e/page.test.ts', "import { chromium } from 'playwright-core'"],
-    ['config-load.ts', 'const x = process.env.HOME'],
+    ['config/load.ts', 'const x = process.env.HOME'],
     ['api/app.ts', "const { x } = process['env']"],
     ['api/app.ts', 'x\n'.repeat(401)]
   ])('%s may not say %j', (file, text) => {

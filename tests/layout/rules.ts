@@ -2,6 +2,7 @@ import type { SourceFile } from './sources.ts'
 
 /** The folders whose code may import only what stands here, besides its own folder and the shared top-level files. */
 const rooms: Readonly<Record<string, readonly string[]>> = {
+  config: [],
   journal: [],
   channel: ['journal'],
   broker: ['journal'],

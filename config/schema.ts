@@ -1,6 +1,6 @@
-import { configKey, configPaths } from './config-keys.ts'
-import type { ConfigKey } from './config-keys.ts'
-import { childrenOf } from './config-layers.ts'
+import { configKey, configPaths } from './keys.ts'
+import type { ConfigKey } from './keys.ts'
+import { childrenOf } from './layers.ts'
 
 /** JSON Schema (draft 2020-12) of tidegate.yaml, from the table of keys. */
 export function configSchema(): Readonly<Record<string, unknown>> {

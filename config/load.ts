@@ -1,12 +1,12 @@
 import { totalmem } from 'node:os'
-import type { Config } from './config.ts'
-import { defaultValue, readValue } from './config-check.ts'
-import type { ConfigValue } from './config-check.ts'
-import type { ConfigFault, Given } from './config-given.ts'
-import { configKey, configPaths } from './config-keys.ts'
-import { childrenOf, fileLayer, flagLayer, variableLayer } from './config-layers.ts'
-import type { ConfigSources } from './config-layers.ts'
-import { TidegateError } from './errors.ts'
+import type { Config } from '../config.ts'
+import { defaultValue, readValue } from './check.ts'
+import type { ConfigValue } from './check.ts'
+import type { ConfigFault, Given } from './given.ts'
+import { configKey, configPaths } from './keys.ts'
+import { childrenOf, fileLayer, flagLayer, variableLayer } from './layers.ts'
+import type { ConfigSources } from './layers.ts'
+import { TidegateError } from '../errors.ts'
 
 /** What loading found: the configuration where there is no fault, and where each value that is not a default stands. */
 export interface LoadedConfig {

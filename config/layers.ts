@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import type { RouteConfig } from './config.ts'
-import { givenFromText, givenFromYaml } from './config-given.ts'
-import type { ConfigFault, Given } from './config-given.ts'
-import { configKey, configPaths, variableOf } from './config-keys.ts'
-import { nearest } from './config-suggest.ts'
-import { listed, shown } from './config-values.ts'
+import type { RouteConfig } from '../config.ts'
+import { givenFromText, givenFromYaml } from './given.ts'
+import type { ConfigFault, Given } from './given.ts'
+import { configKey, configPaths, variableOf } from './keys.ts'
+import { nearest } from './suggest.ts'
+import { listed, shown } from './values.ts'
 
 /** A value from the command line: `--mqtt-port 1884`, or `--set mqtt.port=1884`. */
 export interface FlagValue {

@@ -1,10 +1,10 @@
 import path from 'node:path'
-import type { RouteConfig } from './config.ts'
-import type { ConfigFault, Given } from './config-given.ts'
-import type { ConfigKey } from './config-keys.ts'
-import { nearest } from './config-suggest.ts'
-import { formatDuration, formatSize, listed, parseDuration, parseInteger, parseSize, shown } from './config-values.ts'
-import type { Parsed } from './config-values.ts'
+import type { RouteConfig } from '../config.ts'
+import type { ConfigFault, Given } from './given.ts'
+import type { ConfigKey } from './keys.ts'
+import { nearest } from './suggest.ts'
+import { formatDuration, formatSize, listed, parseDuration, parseInteger, parseSize, shown } from './values.ts'
+import type { Parsed } from './values.ts'
 
 export type ConfigValue = string | number | readonly string[] | readonly RouteConfig[]
 

@@ -1,6 +1,6 @@
 import { LineCounter, isAlias, isMap, isNode, isPair, isScalar, isSeq, parseDocument } from 'yaml'
 import type { Document } from 'yaml'
-import { shown } from './config-values.ts'
+import { shown } from './values.ts'
 
 /** One thing that is wrong with the configuration. */
 export interface ConfigFault {
