@@ -2,6 +2,7 @@ import { compareFields } from './field-order.ts'
 import { decimalsOf, formatAge, formatValue } from './format.ts'
 import type { DeviceEntry, FieldValue, Item } from './readings.ts'
 import { deviceLimit } from './api.ts'
+import { PointSeries } from './point-series.ts'
 import { drawSpark } from './spark.ts'
 
 /** Cards drawn at most; more devices are found by searching. */
@@ -26,8 +27,7 @@ interface Known {
   readonly fields: Map<string, Field>
   /** The field that the small line shows, and its newest values. */
   sparkField: string | undefined
-  readonly spark: number[]
-  sparkMs: number
+  readonly spark: PointSeries
   changed: boolean
   fresh: boolean
   card: Card | undefined
@@ -109,9 +109,8 @@ export class DeviceCards {
       .map(([name]) => name)
       .toSorted(compareFields)[0]
     const value = fields.find(([name]) => name === known.sparkField)?.[1]
-    if (typeof value !== 'number' || timeMs <= known.sparkMs) return
-    known.sparkMs = timeMs
-    if (known.spark.push(value) > sparkPoints) known.spark.shift()
+    // live readings may come before the recent ones are loaded
+    if (typeof value === 'number') known.spark.add(timeMs, value)
   }
 
   /** Devices without any value yet, among those with a card. */
@@ -156,8 +155,7 @@ export class DeviceCards {
       lastMs: 0,
       fields: new Map(),
       sparkField: undefined,
-      spark: [],
-      sparkMs: 0,
+      spark: new PointSeries(sparkPoints),
       changed: true,
       fresh: false,
       card: undefined
@@ -238,7 +236,7 @@ export class DeviceCards {
       const cell = card.fields.children[index]
       if (cell !== undefined) setText(cell, text)
     }
-    drawSpark(card.spark, known.spark, ink)
+    drawSpark(card.spark, known.spark.values, ink)
   }
 }
 
