@@ -13,6 +13,7 @@ interface TestOptions {
 export function addMapping(program: Command, context: CommandContext): void {
   program
     .command('mapping')
+    .helpCommand(false)
     .description('try the routes')
     .command('test')
     .argument('<topic>', 'topic of the message')

@@ -5,6 +5,13 @@ import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
 import { untilStopped } from './until-stopped.ts'
 
+/** The first line of the log: who can use it, since that surprises people whose devices are refused, or are not. */
+const served = {
+  loopback: 'tidegate starts; without credentials only this machine is served (access.anonymous: loopback)',
+  any: 'tidegate starts; anyone who can reach it is served without credentials (access.anonymous: any)',
+  never: 'tidegate starts; nobody is served without credentials (access.anonymous: never)'
+} as const
+
 /** Adds `start`: the edge and its service, until SIGTERM or SIGINT. */
 export function addStart(program: Command, context: CommandContext): void {
   const command = program.command('start').description('run Tidegate: MQTT in, HTTP out; the log is JSON lines on standard output')
@@ -15,6 +22,8 @@ export function addStart(program: Command, context: CommandContext): void {
       const { startEdge } = await import('../main.ts')
       const output = openLog(config.log.level, 'edge')
       const { log } = output
+      const { access, journal, store } = config
+      log.info({ data: config.data, anonymous: access.anonymous, sync: journal.sync, store: store.kind }, served[access.anonymous])
       try {
         await using edge = await startEdge(config, log)
         const { mqttPort, httpPort } = edge
