@@ -61,7 +61,8 @@ describe('what the documents say', () => {
       if (match[1]?.endsWith('.png') === true) continue
       expect(existsSync(path.join(top, path.dirname(file), match[1] ?? '')), match[1]).toBe(true)
     }
-    for (const match of text.matchAll(/\b(deploy\/[\w./-]*\w)/g)) expect(existsSync(path.join(top, match[1] ?? '')), match[1]).toBe(true)
+    for (const match of text.matchAll(/\b((?:deploy|tests)\/[\w./-]*\w)/g))
+      expect(existsSync(path.join(top, match[1] ?? '')), match[1]).toBe(true)
   })
 
   it('every npm script that a document names exists', () => {
