@@ -209,8 +209,10 @@ function opened<Part>(part: Part | undefined): Part {
 }
 
 function bindFault(host: string, port: number, error: unknown): string {
-  const reason = error instanceof Error ? error.message : String(error)
-  return `http.port: cannot listen on ${host}:${port} (${reason}); choose another port with http.port or --http-port`
+  const { code, syscall, message }: NodeJS.ErrnoException = error instanceof Error ? error : new Error(String(error))
+  if (code === 'EADDRINUSE') return `http.port: ${host}:${port} is taken; choose another port with http.port or --http-port`
+  const setting = code === 'EADDRNOTAVAIL' || syscall === 'getaddrinfo' ? 'http.host' : 'http.port'
+  return `${setting}: ${host}:${port} cannot be bound (${message})`
 }
 
 function main(): void {

@@ -150,12 +150,14 @@ export class Listener {
 function bindFailure(error: NodeJS.ErrnoException, host: string, port: number): TidegateError {
   const why =
     error.code === 'EADDRINUSE'
-      ? 'is taken'
+      ? 'is taken; choose another port with mqtt.port or --mqtt-port'
       : error.code === 'EACCES'
         ? 'may not be used by this user'
         : `cannot be bound (${error.message})`
-  return new TidegateError('TG_PORT_TAKEN', `mqtt.port: ${host}:${port} ${why}`, {
-    context: { setting: 'mqtt.port', host, port },
+  // An address that this machine does not have is no matter of the port.
+  const setting = error.code === 'EADDRNOTAVAIL' || error.syscall === 'getaddrinfo' ? 'mqtt.host' : 'mqtt.port'
+  return new TidegateError('TG_PORT_TAKEN', `${setting}: ${host}:${port} ${why}`, {
+    context: { setting, host, port },
     cause: error
   })
 }

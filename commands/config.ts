@@ -11,7 +11,7 @@ import type { CommandContext, ConfigOptions } from './context.ts'
 
 /** Adds `config check`, `config print` and `config schema`. */
 export function addConfig(program: Command, context: CommandContext): void {
-  const config = program.command('config').description('look at the configuration')
+  const config = program.command('config').helpCommand(false).description('look at the configuration')
   addConfigOptions(config.command('check').description('exit code 0 if start would accept the configuration, else every fault'))
     .option('--json', 'faults as JSON')
     .action((options: ConfigOptions) => {

@@ -24,10 +24,10 @@ export type ConfigOptions = Readonly<Record<string, string | readonly string[] |
 export function addConfigOptions(command: Command): Command {
   command.option('--config <file>', 'configuration file (default: ./tidegate.yaml if it is there)')
   for (const { flag, path } of configFlags) command.option(`${flag} <value>`, `${path}: ${configKey(path)?.about ?? ''}`)
-  return command.option('--set <key=value>', 'any key, for example journal.syncDelay=5ms; may be repeated', collect, [])
+  return command.option('--set <key=value>', 'any key, for example journal.syncDelay=5ms; may be repeated', collect)
 }
 
-function collect(value: string, before: readonly string[]): readonly string[] {
+function collect(value: string, before: readonly string[] = []): readonly string[] {
   return [...before, value]
 }
 

@@ -13,6 +13,7 @@ interface TestOptions {
 export function addMapping(program: Command, context: CommandContext): void {
   program
     .command('mapping')
+    .helpCommand(false)
     .description('try the routes')
     .command('test')
     .argument('<topic>', 'topic of the message')
@@ -62,6 +63,7 @@ function answerText(answer: Answer): string {
   const points = Array.isArray(answer['points']) ? answer['points'] : []
   const lines = [`outcome  ${text(answer['outcome'])}`, `route    ${text(answer['route'])}`]
   if (answer['reason'] !== undefined) lines.push(`reason   ${text(answer['reason'])}`)
+  if (answer['detail'] !== undefined) lines.push(`detail   ${text(answer['detail'])}`)
   return [...lines, ...points.map(point => `point    ${JSON.stringify(point)}`)].join('\n')
 }
 

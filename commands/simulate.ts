@@ -19,7 +19,7 @@ interface RunOptions {
 
 /** Adds `sim run` and `sim list`. */
 export function addSimulate(program: Command, context: CommandContext): void {
-  const sim = program.command('sim').description('simulated devices that publish over real MQTT')
+  const sim = program.command('sim').helpCommand(false).description('simulated devices that publish over real MQTT')
   sim
     .command('run')
     .argument('[simulation]', 'name, as sim list shows it', 'home')

@@ -36,6 +36,8 @@ export async function runSimulation(options: SimulationOptions, clock: Clock = s
   // one listener a device that connects
   setMaxListeners(0, signal)
   const fleet = buildFleet(home, devices, seed)
+  const api = verify ? new TidegateApi(http, { signal, patienceMs }) : undefined
+  await api?.reach()
   await using connections = new Connections()
   progress({ phase: 'connecting', sent: 0, acknowledged: 0, complete: 0, devices })
   await connections.open(fleet, url, signal)
@@ -94,9 +96,9 @@ export async function runSimulation(options: SimulationOptions, clock: Clock = s
   await connections[Symbol.asyncDispose]()
 
   let verification: Verification | undefined
-  if (verify && !interrupted) {
+  if (api !== undefined && !interrupted) {
     verification = await verifyRun({
-      api: new TidegateApi(http, { signal, patienceMs }),
+      api,
       fleet,
       tallies,
       timetable: table,

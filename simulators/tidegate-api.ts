@@ -12,6 +12,8 @@ export interface Row {
 
 const pageRows = 5000
 const requestTimeoutMs = 60_000
+/** Long enough for a service that is being restarted. */
+const reachMs = 5000
 
 /** The few questions that verification asks a running Tidegate, over HTTP. */
 export class TidegateApi {
@@ -52,6 +54,15 @@ export class TidegateApi {
     if (typeof ledger === 'object' && ledger !== null && 'inJournal' in ledger && typeof ledger.inJournal === 'number')
       return ledger.inJournal
     throw new SimulationFault(`${this.#base} answers /api/v1/ledger without inJournal`)
+  }
+
+  /** Rejects unless a Tidegate answers soon: what is to be read back later needs somebody to ask. */
+  async reach(): Promise<void> {
+    const patient = new TidegateApi(this.#base, { signal: this.#signal, patienceMs: Math.min(this.#patienceMs, reachMs) })
+    await patient.inJournal().catch((error: unknown) => {
+      const reason = error instanceof Error ? error.message : String(error)
+      throw new SimulationFault(`--http: no Tidegate answers for --verify: ${reason}`, { cause: error })
+    })
   }
 
   async #get(path: string): Promise<unknown> {

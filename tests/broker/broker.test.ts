@@ -26,13 +26,16 @@ describe('binding', () => {
     const address = other.address()
     const port = typeof address === 'object' && address !== null ? address.port : 0
     const failure = await failureOf(Broker.bind({ ...options, port }))
-    expect([failure.code, failure.message]).toEqual(['TG_PORT_TAKEN', `mqtt.port: 127.0.0.1:${port} is taken`])
+    expect([failure.code, failure.message]).toEqual([
+      'TG_PORT_TAKEN',
+      `mqtt.port: 127.0.0.1:${port} is taken; choose another port with mqtt.port or --mqtt-port`
+    ])
     other.close()
   })
 
   test('an address of another machine cannot be bound', async () => {
     const failure = await failureOf(Broker.bind({ ...options, host: '192.0.2.1' }))
-    expect([failure.code, failure.message.startsWith('mqtt.port: 192.0.2.1:0 cannot be bound')]).toEqual(['TG_PORT_TAKEN', true])
+    expect([failure.code, failure.message.startsWith('mqtt.host: 192.0.2.1:0 cannot be bound')]).toEqual(['TG_PORT_TAKEN', true])
   })
 
   test('sockets that come before serve wait and are then served in their order', async () => {

@@ -43,10 +43,10 @@ it('sends the message and prints what it would become', async () => {
 })
 
 it('a message that gives no points is exit code 1, with the reason', async () => {
-  await using api = await serve(200, { outcome: 'deadLettered', route: 'a', points: [], reason: 'not JSON' })
+  await using api = await serve(200, { outcome: 'deadLettered', route: 'a', points: [], reason: 'broken-json', detail: 'position 6' })
   const { code, out } = await tidegate(['mapping', 'test', 'a', '{', '--http', api.url])
   expect(code).toBe(1)
-  expect(out).toContain('reason   not JSON')
+  expect(out).toContain('reason   broken-json\ndetail   position 6')
 })
 
 it('a refused request is one line', async () => {

@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { buildProgram } from '../../cli.ts'
 import { loadConfig } from '../../config/load.ts'
+import { metricTable } from '../../metrics.ts'
+import { outcomes } from '../../telemetry.ts'
 import { top } from '../layout/sources.ts'
 
 interface Service {
@@ -176,6 +178,18 @@ describe('deploy/', () => {
   it('Prometheus scrapes the path and port that Tidegate has by default', () => {
     const { scrape_configs: jobs } = parse(read('deploy/prometheus/prometheus.yml'))
     expect(jobs).toEqual([{ job_name: 'tidegate', metrics_path: '/metrics', static_configs: [{ targets: ['127.0.0.1:8080'] }] }])
-    expect(parse(read('deploy/prometheus/tidegate-alerts.yml'))).toHaveProperty('groups')
+  })
+
+  it('every alert of Prometheus asks for a metric that there is', () => {
+    const { groups }: { groups: readonly { readonly rules: readonly { readonly alert: string; readonly expr: string }[] }[] } = parse(
+      read('deploy/prometheus/tidegate-alerts.yml')
+    )
+    for (const { alert, expr } of groups.flatMap(({ rules }) => rules)) {
+      if (alert === 'TidegateDown') continue
+      const names = [...expr.matchAll(/\btidegate_\w+/g)].map(([name]) => name)
+      expect(names, alert).not.toEqual([])
+      for (const name of names) expect(Object.keys(metricTable)).toContain(name)
+      for (const [, outcome] of expr.matchAll(/outcome="(\w+)"/g)) expect(outcomes).toContain(outcome)
+    }
   })
 })

@@ -58,10 +58,10 @@ describe('what the documents say', () => {
       expect(faults, name).not.toThrow('is not a variable')
     }
     for (const match of text.matchAll(/\]\(([^)#:]+)\)/g)) {
-      if (match[1]?.endsWith('.png') === true) continue
       expect(existsSync(path.join(top, path.dirname(file), match[1] ?? '')), match[1]).toBe(true)
     }
-    for (const match of text.matchAll(/\b(deploy\/[\w./-]*\w)/g)) expect(existsSync(path.join(top, match[1] ?? '')), match[1]).toBe(true)
+    for (const match of text.matchAll(/\b((?:deploy|tests)\/[\w./-]*\w)/g))
+      expect(existsSync(path.join(top, match[1] ?? '')), match[1]).toBe(true)
   })
 
   it('every npm script that a document names exists', () => {

@@ -42,6 +42,22 @@ describe('a start that cannot be', () => {
     expectOneLine(await start('--data', data, '--mqtt-port', String(takenPort()), '--http-port', '0'), /mqtt\.port.*\d+/)
   })
 
+  it('names mqtt.host when this machine has no such address', async () => {
+    const data = path.join(folder, 'host')
+    expectOneLine(
+      await start('--data', data, '--mqtt-host', '192.0.2.1', '--mqtt-port', '0', '--http-port', '0'),
+      /mqtt\.host: 192\.0\.2\.1/
+    )
+  })
+
+  it('names http.host when this machine has no such address', async () => {
+    const data = path.join(folder, 'http-host')
+    expectOneLine(
+      await start('--data', data, '--http-host', '192.0.2.1', '--mqtt-port', '0', '--http-port', '0'),
+      /http\.host: 192\.0\.2\.1/
+    )
+  })
+
   it('names http.port when it is taken, and leaves no process behind that holds the folder', async () => {
     const data = path.join(folder, 'http')
     expectOneLine(await start('--data', data, '--mqtt-port', '0', '--http-port', String(takenPort())), /http\.port.*\d+/)

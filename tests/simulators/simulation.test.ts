@@ -209,13 +209,14 @@ describe('other ends', () => {
 
   it('an abort stops publishing, skips verification and is not ok', async () => {
     const stop = new AbortController()
+    await using api = await FakeTidegate.open({ rows: () => [] })
     await using sink = await MqttSink.open({
       decide: ({ number }) => {
         if (number === 30) stop.abort()
         return true
       }
     })
-    const report = await runSimulation({ ...usual, durationMs: 60_000, url: sink.url, http: 'http://127.0.0.1:9', signal: stop.signal })
+    const report = await runSimulation({ ...usual, durationMs: 60_000, url: sink.url, http: api.url, signal: stop.signal })
     expect(report.interrupted).toBe(true)
     expect(report.verification).toBeUndefined()
     expect(reportOk(report)).toBe(false)
@@ -245,5 +246,17 @@ describe('other ends', () => {
     const run = runSimulation({ devices: 3, durationMs: 100, url: sink.url })
     await expect(run).rejects.toThrow(SimulationFault)
     await expect(run).rejects.toThrow(/refuses the connection: .*Not authorized/)
+  })
+})
+
+describe('a run that is to be verified where no API answers', () => {
+  it('says so before anything is published', async () => {
+    await using sink = await MqttSink.open()
+    const gone = await FakeTidegate.open({ rows: () => [] })
+    const http = gone.url
+    await gone[Symbol.asyncDispose]()
+    const run = runSimulation({ ...usual, url: sink.url, http, patienceMs: 100 })
+    await expect(run).rejects.toThrow(/^--http: no Tidegate answers for --verify: .*ECONNREFUSED/)
+    expect(sink.connects).toEqual([])
   })
 })
