@@ -13,7 +13,10 @@ function parts(line: string | undefined): string[] {
 
 describe('line protocol', () => {
   it('is what the client writes, for names without backslashes', () => {
-    const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }).filter(text => !/[\\\n\r\t\0]|^#|^time$|^device$/.test(text))
+    // The client loses a name that is __proto__; ours has it.
+    const name = fc
+      .string({ unit: 'grapheme', minLength: 1, maxLength: 12 })
+      .filter(text => !/[\\\n\r\t\0]|^#|^time$|^device$|^__proto__$/.test(text))
     const value = fc.oneof(
       fc.double({ noNaN: true, noDefaultInfinity: true }),
       // The client's own writer goes through a number.
