@@ -26,16 +26,19 @@ export interface Config {
     readonly inFlight: number
     /** Bytes read on behind waiting publishes, per connection. */
     readonly heldBytes: number
-    /** Bytes held for all connections together. */
+    /** Bytes held for all connections together behind waiting publishes, and as much again of unfinished packets. */
     readonly heldBytesTotal: number
     /** Subscriptions of one client. */
     readonly subscriptions: number
-    /** Retained messages in total. */
+    /** Retained messages in total, and their bytes. */
     readonly retained: number
+    readonly retainedBytes: number
     /** Persistent sessions in total. */
     readonly sessions: number
     /** Messages queued for one offline session or one slow subscriber. */
     readonly queuedMessages: number
+    /** Bytes of the messages queued for all persistent sessions together. */
+    readonly queuedBytes: number
     /** Series in total and of one device. */
     readonly series: number
     readonly seriesPerDevice: number

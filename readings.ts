@@ -23,6 +23,10 @@ export interface ReadingsOptions {
   readonly log: Logger
   /** Called after each commit, in order. */
   readonly onCommitted: (committed: Committed) => void
+  /** Called once when ingest cannot go on by itself. */
+  readonly onStopped: (error: unknown) => void
+  /** Called before each new attempt to open, with why the one before failed. */
+  readonly onRefused: (error: TidegateError) => void
   /** Gives up opening. */
   readonly signal: AbortSignal
 }
@@ -47,19 +51,27 @@ export class Readings implements AsyncDisposable {
   /** Opens everything, trying again with back-off while a folder or database cannot be opened. */
   static async open(options: ReadingsOptions): Promise<Readings> {
     let retryMs = firstRetryMs
+    let said: string | undefined
     for (;;) {
       try {
-        return await openOnce(options)
+        const readings = await openOnce(options)
+        if (said !== undefined) options.log.info('the readings are open')
+        return readings
       } catch (error) {
         if (options.signal.aborted) throw error
-        const code = error instanceof TidegateError ? error.code : 'TG_BUG'
-        options.log.error({ code, err: error, retryMs }, 'the readings cannot be opened; the journal keeps what comes')
+        const refusal =
+          error instanceof TidegateError ? error : new TidegateError('TG_BUG', 'the readings cannot be opened', { cause: error })
+        // The same again would fill the log every few seconds; readiness goes on saying it.
+        if (refusal.message !== said)
+          options.log.error({ code: refusal.code, err: error }, 'the readings cannot be opened; the journal keeps what comes')
+        said = refusal.message
+        options.onRefused(refusal)
       }
       await delay(retryMs, undefined, { signal: options.signal })
       retryMs = Math.min(retryMs * 2, longestRetryMs)
     }
 
-    async function openOnce({ config, journal, log, onCommitted }: ReadingsOptions): Promise<Readings> {
+    async function openOnce({ config, journal, log, onCommitted, onStopped }: ReadingsOptions): Promise<Readings> {
       const opened: AsyncDisposable[] = []
       const own = <Resource extends AsyncDisposable>(resource: Resource): Resource => {
         opened.push(resource)
@@ -90,6 +102,7 @@ export class Readings implements AsyncDisposable {
           journal,
           config,
           onCommitted,
+          onStopped,
           log: log.child({ room: 'ingest' })
         })
         return new Readings(storage, letters, deadLetters, pipeline)

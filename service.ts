@@ -13,7 +13,7 @@ import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
 import { TidegateError } from './errors.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
-import { openLog } from './log.ts'
+import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Readings } from './readings.ts'
 import { bindServiceMetrics } from './service-metrics.ts'
@@ -30,6 +30,7 @@ class Service {
   readonly #config: Config
   readonly #log: Logger
   readonly #link: EdgeLink
+  readonly #end: (error: unknown) => void
   readonly #closing = new AbortController()
   readonly #metrics = new Metrics()
   #connected: Set<string> = new Set()
@@ -38,12 +39,16 @@ class Service {
   #journal: JournalExtent | undefined
   #stream: LiveStream | undefined
   #readings: Readings | undefined
+  /** Why the readings could not be opened the last time. */
+  #refusal: TidegateError | undefined
   #api: ReturnType<typeof buildApi> | undefined
 
-  constructor(config: Config, log: Logger, link: EdgeLink) {
+  /** `end` ends the process, so that the edge starts a new one, which goes on from the checkpoint. */
+  constructor(config: Config, log: Logger, link: EdgeLink, end: (error: unknown) => void) {
     this.#config = config
     this.#log = log
     this.#link = link
+    this.#end = end
   }
 
   /** Binds HTTP and says so to the edge, or why it cannot. */
@@ -81,6 +86,10 @@ class Service {
       onCommitted: committed => {
         this.#stream?.publish(committed.messages)
         this.#link.checkpoint(committed.checkpoint.position)
+      },
+      onStopped: this.#end,
+      onRefused: error => {
+        this.#refusal = error
       }
     })
     const { position } = readings.pipeline.position
@@ -183,7 +192,10 @@ class Service {
     if (edge?.journal === 'failing')
       reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'the journal cannot be written: publishes of QoS 1 and 2 wait' })
     const ready = reasons.length === 0 && edge?.journal === 'accepting'
-    if (this.#readings === undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' })
+    if (this.#readings === undefined) {
+      const { code, message } = this.#refusal ?? { code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' }
+      reasons.push({ code, message })
+    }
     const outage = this.#readings?.storage.outage
     if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
     return { ready, mqttPort: edge?.mqttPort, reasons }
@@ -205,33 +217,28 @@ function bindFault(host: string, port: number, error: unknown): string {
 
 function main(): void {
   let service: Service | undefined
-  let log = openLog('info', 'service')
-  const end = (code: number): void => {
-    log.flush()
-    process.exit(code)
-  }
-  const failed = (error: unknown): void => {
-    log.log.fatal({ code: error instanceof TidegateError ? error.code : 'TG_BUG', err: error }, 'the service ends')
-    end(1)
+  const output = openLog('info', 'service')
+  const failed = endOnBug(output)
+  const end = (): void => {
+    output.flush()
+    process.exit(0)
   }
   const link = new EdgeLink(
     process,
     message => {
       if (message.type === 'start') {
-        log = openLog(message.config.log.level, 'service')
-        service = new Service(message.config, log.log, link)
+        output.log.level = message.config.log.level
+        service = new Service(message.config, output.log, link, failed)
         service.listen(message.httpPort).catch(failed)
       } else if (message.type === 'journal') service?.openReadings(message).catch(failed)
       else if (message.type === 'drain') {
-        service?.drain(message.deadlineMs).then(() => process.send?.({ type: 'drained' }, () => end(0)), failed)
+        service?.drain(message.deadlineMs).then(() => process.send?.({ type: 'drained' }, end), failed)
       } else service?.receive(message)
     },
-    () => end(0)
+    end
   )
   process.on('SIGINT', () => undefined)
   process.on('SIGTERM', () => undefined)
-  process.on('uncaughtException', failed)
-  process.on('unhandledRejection', failed)
 }
 
 main()

@@ -1,4 +1,4 @@
-import type { Connection } from './connection.ts'
+import type { PublisherSide } from './publisher-side.ts'
 
 /** First bytes of the acknowledgements that the gate writes. */
 export const acknowledgement = { puback: 0x40, pubrec: 0x50, pubcomp: 0x70 } as const
@@ -14,11 +14,11 @@ export const acknowledgement = { puback: 0x40, pubrec: 0x50, pubcomp: 0x70 } as 
 export class Acknowledgements {
   #ordinals = new Float64Array(1024)
   #packets = new Uint32Array(1024)
-  #connections: (Connection | undefined)[] = Array.from({ length: 1024 })
+  #publishers: (PublisherSide | undefined)[] = Array.from({ length: 1024 })
   #front = 0
   #count = 0
   #durable = 0
-  readonly #touched: Connection[] = []
+  readonly #touched: PublisherSide[] = []
 
   /** Acknowledgements that wait. */
   get waiting(): number {
@@ -36,14 +36,14 @@ export class Acknowledgements {
   }
 
   /** Queues an acknowledgement until the record with the ordinal is durable. Ordinals never fall. */
-  push(connection: Connection, type: number, packetId: number, ordinal: number): void {
+  push(publisher: PublisherSide, type: number, packetId: number, ordinal: number): void {
     if (this.#count === this.#ordinals.length) this.#grow()
     const at = (this.#front + this.#count) & (this.#ordinals.length - 1)
     this.#ordinals[at] = ordinal
     this.#packets[at] = (type << 16) | packetId
-    this.#connections[at] = connection
+    this.#publishers[at] = publisher
     this.#count += 1
-    connection.unacknowledged += 1
+    publisher.unacknowledged += 1
   }
 
   /** Writes every acknowledgement below the ordinal. Returns how many were released. */
@@ -54,17 +54,17 @@ export class Acknowledgements {
     let front = this.#front
     let released = 0
     while (released < this.#count && (this.#ordinals[front] ?? 0) < this.#durable) {
-      const connection = this.#connections[front]
-      if (connection !== undefined) {
-        if (connection.stageAcknowledgement(this.#packets[front] ?? 0)) touched.push(connection)
-        this.#connections[front] = undefined
+      const publisher = this.#publishers[front]
+      if (publisher !== undefined) {
+        if (publisher.stageAcknowledgement(this.#packets[front] ?? 0)) touched.push(publisher)
+        this.#publishers[front] = undefined
       }
       front = (front + 1) & mask
       released += 1
     }
     this.#front = front
     this.#count -= released
-    for (const connection of touched.splice(0)) connection.writeAcknowledgements()
+    for (const publisher of touched.splice(0)) publisher.writeAcknowledgements()
     return released
   }
 
@@ -72,16 +72,16 @@ export class Acknowledgements {
     const size = this.#ordinals.length
     const ordinals = new Float64Array(size * 2)
     const packets = new Uint32Array(size * 2)
-    const connections: (Connection | undefined)[] = Array.from({ length: size * 2 })
+    const publishers: (PublisherSide | undefined)[] = Array.from({ length: size * 2 })
     for (let index = 0; index < this.#count; index++) {
       const at = (this.#front + index) & (size - 1)
       ordinals[index] = this.#ordinals[at] ?? 0
       packets[index] = this.#packets[at] ?? 0
-      connections[index] = this.#connections[at]
+      publishers[index] = this.#publishers[at]
     }
     this.#ordinals = ordinals
     this.#packets = packets
-    this.#connections = connections
+    this.#publishers = publishers
     this.#front = 0
   }
 }

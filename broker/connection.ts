@@ -1,18 +1,18 @@
 import type { Socket } from 'node:net'
-import { acknowledgement } from './acknowledgements.ts'
 import { decodeConnect, returnCodes } from './connect-packet.ts'
 import type { ConnectPacket, Will } from './connect-packet.ts'
 import { FrameParser, frameStatus } from './frame-parser.ts'
-import { notTaken } from './gate.ts'
-import type { BlockReason, Gate } from './gate.ts'
+import type { Gate } from './gate.ts'
 import { ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
 import { Outbound } from './outbound.ts'
-import { buildPublishPacket, decodePublish } from './publish-packet.ts'
+import { PublisherSide } from './publisher-side.ts'
+import type { Outcome, PublisherHost } from './publisher-side.ts'
 import type { Session } from './sessions.ts'
 import { SubscriberSide } from './subscriber-side.ts'
 import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './subscribe-packet.ts'
+import type { BlockReason } from './waiting.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
 const unauthenticatedBytes = 65_536
@@ -23,25 +23,21 @@ const unreadReplyBytes = 65_536
 const packetsPerTurn = 1024
 
 const pingResponse = Buffer.from([0xd0, 0x00])
-/** One object for all connections: a publish is decoded and appended in one go. */
-const publish = buildPublishPacket()
 
 /**
- * One client's socket: cuts it into packets, answers for the publisher's side and passes the subscriber's side on.
+ * One client's socket: cuts it into packets and gives each to the side that it belongs to, publisher or subscriber.
  *
  * States: connect (waiting for CONNECT) → opening (CONNECT was passed on, nothing before CONNACK 0) → open → closed.
  * A packet that cannot be handled yet blocks the connection: it stays at the front of the parser with everything behind
  * it, reading goes on up to the held bytes (PINGREQs there are answered), then the socket is paused until unblocked.
  */
-export class Connection implements Watched, SubscriberHost {
+export class Connection implements Watched, PublisherHost, SubscriberHost {
   readonly address: string
   clientId: string | undefined
   clientIdBytes: Buffer = Buffer.alloc(0)
   user: Buffer | undefined
   lastTick: number
   silentTicks = ticksOf(connectTimeoutMs)
-  /** Acknowledgements of this connection that wait for the disk. */
-  unacknowledged = 0
   readonly #gate: Gate
   readonly #socket: Socket
   readonly #parser = new FrameParser()
@@ -49,10 +45,12 @@ export class Connection implements Watched, SubscriberHost {
   #state: 'connect' | 'opening' | 'open' | 'closed' = 'connect'
   #blocked: BlockReason | undefined
   #paused = false
-  #held = 0
+  /** Whether the gate counts bytes of this connection. */
+  #holds = false
   #inputEnded = false
   #session: Session | undefined
   #will: Will | undefined
+  #publisher: PublisherSide | undefined
   #subscriber: SubscriberSide | undefined
 
   constructor(gate: Gate, socket: Socket, address: string) {
@@ -71,8 +69,9 @@ export class Connection implements Watched, SubscriberHost {
     return this.#state === 'open'
   }
 
+  /** A client that does not read its replies has no excuse. */
   get standsStill(): boolean {
-    return this.#paused
+    return this.#paused && this.#blocked !== 'replies'
   }
 
   /** Begins to read. */
@@ -151,20 +150,6 @@ export class Connection implements Watched, SubscriberHost {
     this.unblock('route')
   }
 
-  /** Takes an acknowledgement (type << 16 | packet id) for the next write; true when it is the first one. */
-  stageAcknowledgement(packet: number): boolean {
-    this.unacknowledged -= 1
-    if (this.#state === 'closed') return false
-    return this.#out.stage(packet)
-  }
-
-  /** Writes the staged acknowledgements in one write. */
-  writeAcknowledgements(): void {
-    if (this.#state === 'closed') return
-    this.#out.writeStaged()
-    if (this.#blocked === 'inFlight' && this.unacknowledged <= this.#gate.limits.inFlight / 2) this.#gate.resumeSoon(this)
-  }
-
   #onData(chunk: Buffer): void {
     if (this.#state === 'closed') return
     this.#gate.statistics.bytesReceived += chunk.length
@@ -193,7 +178,7 @@ export class Connection implements Watched, SubscriberHost {
     const parser = this.#parser
     let packets = 0
     while (this.#state !== 'closed') {
-      const status = parser.next(this.#state === 'open' ? this.#gate.maxPacketBytes : unauthenticatedBytes)
+      const status = parser.next(this.#state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) break
       if (status !== frameStatus.complete) {
         this.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
@@ -229,9 +214,9 @@ export class Connection implements Watched, SubscriberHost {
     if (this.#out.isStuck(unreadReplyBytes)) return this.#block('replies')
     switch (header >> 4) {
       case 3:
-        return this.#handlePublish(header)
+        return this.#publish(header)
       case 6:
-        return this.#handlePubrel()
+        return this.#release()
       case 12:
         return this.#handlePing()
       case 14:
@@ -279,58 +264,25 @@ export class Connection implements Watched, SubscriberHost {
     this.#parser.dupAllowed = packet.level === 3
     this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
     const sessionPresent = opened.present && packet.level > 3
+    this.#publisher = new PublisherSide({ host: this, out: this.#out, gate: this.#gate, session: opened.session })
     this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, sessionPresent })
     this.#subscriber.connect(this.clientIdBytes, packet.clean)
     return true
   }
 
-  #handlePublish(header: number): boolean {
-    const { buffer, bodyStart, bodyEnd } = this.#parser
-    const fault = decodePublish(buffer, header, bodyStart, bodyEnd, publish)
-    if (fault !== undefined) {
-      this.#gate.statistics.publishesRefused += 1
-      this.violate(fault)
-      return false
-    }
-    const { qos, packetId } = publish
-    const receivedIds = this.#session?.receivedIds
-    if (qos === 2 && receivedIds !== undefined) {
-      const known = receivedIds.get(packetId)
-      if (known !== undefined) {
-        this.#gate.statistics.resends += 1
-        this.#reply(acknowledgement.pubrec, packetId, known)
-        return true
-      }
-      if (receivedIds.size >= this.#gate.maxReceivedIds) {
-        this.violate('too many QoS 2 publishes without PUBREL')
-        return false
-      }
-    }
-    if (qos > 0 && this.unacknowledged >= this.#gate.limits.inFlight) return this.#block('inFlight')
-    const ordinal = this.#gate.append(this, buffer, publish, bodyEnd)
-    if (ordinal === notTaken.routing) return this.#block('routing')
-    if (ordinal === notTaken.journal) {
-      if (qos > 0) return this.#block('journal')
-      this.#gate.statistics.shed += 1
-      return true
-    }
-    this.#gate.statistics.publishes[qos] += 1
-    if (qos === 1) this.#gate.acknowledgements.push(this, acknowledgement.puback, packetId, ordinal)
-    else if (qos === 2) {
-      receivedIds?.set(packetId, ordinal)
-      this.#gate.acknowledgements.push(this, acknowledgement.pubrec, packetId, ordinal)
-    }
-    return true
+  #publish(header: number): boolean {
+    return this.#publisher !== undefined && this.#settle(this.#publisher.publish(this.#parser, header))
   }
 
-  /** [MQTT-4.3.3-2]: the id is free again, and PUBCOMP is owed whether it was known or not. */
-  #handlePubrel(): boolean {
+  /** [MQTT-4.3.3-2]. */
+  #release(): boolean {
     const packetId = this.#packetId()
-    if (packetId === 0) return false
-    const ordinal = this.#session?.receivedIds.get(packetId) ?? -1
-    this.#session?.receivedIds.delete(packetId)
-    this.#reply(acknowledgement.pubcomp, packetId, ordinal)
-    return true
+    return packetId > 0 && this.#publisher !== undefined && this.#settle(this.#publisher.release(packetId))
+  }
+
+  #settle(outcome: Outcome): boolean {
+    if (outcome === 'handled') return true
+    return outcome === 'closed' ? false : this.#block(outcome)
   }
 
   #handlePing(): boolean {
@@ -384,17 +336,9 @@ export class Connection implements Watched, SubscriberHost {
     return true
   }
 
-  /** Acknowledges at once when nothing before it waits, else in its turn. */
-  #reply(type: number, packetId: number, ordinal: number): void {
-    const { acknowledgements, lastOrdinal } = this.#gate
-    if (this.unacknowledged === 0 && ordinal < acknowledgements.durable) {
-      this.#out.reply(Buffer.from([type, 2, packetId >> 8, packetId & 0xff]))
-    } else acknowledgements.push(this, type, packetId, lastOrdinal)
-  }
-
   #block(reason: BlockReason): false {
     this.#blocked = reason
-    this.#gate.block(this, reason)
+    this.#gate.waiting.add(this, reason)
     return false
   }
 
@@ -405,19 +349,30 @@ export class Connection implements Watched, SubscriberHost {
     this.#out.flush()
   }
 
-  /** Counts what is held behind a block; pauses above the bounds, and reads again when nothing blocks any more. */
+  /**
+   * Counts what is held: behind a block, or of a packet whose end has not come. Behind a block the socket is paused above
+   * the bounds, and read again when nothing blocks any more.
+   */
   #accountHeld(): void {
-    const gate = this.#gate
-    const held = this.#blocked === undefined || this.#state === 'closed' ? 0 : this.#parser.pendingBytes
-    gate.statistics.heldBytes += held - this.#held
-    this.#held = held
-    const bound = this.#state === 'open' ? gate.limits.heldBytes : unauthenticatedBytes
-    const pause = held > 0 && (this.#paused || held >= bound || gate.statistics.heldBytes > gate.limits.heldBytesTotal)
+    const { held, limits } = this.#gate
+    const pending = this.#isClosed() ? 0 : this.#parser.pendingBytes
+    const blocked = this.#blocked === undefined ? 0 : pending
+    if (pending > 0) this.#parser.compact()
+    if (pending > 0 || this.#holds) held.account(this, { blocked, unfinished: pending - blocked })
+    this.#holds = pending > 0
+    if (this.#isClosed()) return
+    const bound = this.#state === 'open' ? limits.heldBytes : unauthenticatedBytes
+    const pause = blocked > 0 && (this.#paused || blocked >= bound || held.overBlocked)
     if (pause === this.#paused) return
-    this.#paused = pause
-    gate.statistics.pausedSockets += pause ? 1 : -1
+    this.#setPaused(pause)
     if (pause) this.#socket.pause()
     else this.#socket.resume()
+  }
+
+  #setPaused(paused: boolean): void {
+    if (paused === this.#paused) return
+    this.#paused = paused
+    this.#gate.statistics.pausedSockets += paused ? 1 : -1
   }
 
   /** A call, so that the compiler does not take the state for what it was before a packet was handled. */
@@ -431,6 +386,7 @@ export class Connection implements Watched, SubscriberHost {
     const wasOpen = this.#state === 'open'
     this.#state = 'closed'
     this.#accountHeld()
+    this.#setPaused(false)
     this.#parser.clear()
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#subscriber?.close()

@@ -2,7 +2,7 @@
  * Cuts the bytes of one connection into MQTT control packets (fixed header of MQTT 3.1.1 §2.2), however they were split.
  *
  * A chunk that begins at a packet's border is read where it lies; only an unfinished rest is copied into a buffer of its
- * own, which doubles as it grows, so that a packet that arrives byte by byte costs no more than one that arrives whole,
+ * own, which grows by a factor, so that a packet that arrives byte by byte costs no more than one that arrives whole,
  * and is given back when it is empty. A declared length reserves nothing.
  */
 export const frameStatus = { incomplete: 0, complete: 1, malformed: 2, tooLarge: 3 } as const
@@ -10,6 +10,7 @@ export type FrameStatus = (typeof frameStatus)[keyof typeof frameStatus]
 
 const nothing = Buffer.alloc(0)
 const pingRequest = 0xc0
+const smallBytes = 256
 
 /** First bytes that a client may send: the packet types of a client with the flags that the specification fixes. */
 const clientHeaders = buildClientHeaders()
@@ -60,6 +61,12 @@ export class FrameParser {
     if (!this.#owned || this.buffer.length - this.#end < chunk.length) this.#makeRoom(rest, rest + chunk.length)
     chunk.copy(this.buffer, this.#end)
     this.#end += chunk.length
+  }
+
+  /** Copies what is pending when it lies in far more memory than it needs, so that a few bytes do not keep 64 KiB. */
+  compact(): void {
+    const rest = this.pendingBytes
+    if (this.buffer.length > Math.max(smallBytes, rest * 4)) this.#move(rest, roomFor(rest))
   }
 
   /** Reads the packet at the front without taking it. */
@@ -120,7 +127,12 @@ export class FrameParser {
   }
 
   #makeRoom(rest: number, needed: number): void {
-    const target = this.#owned && this.buffer.length >= needed ? this.buffer : Buffer.allocUnsafeSlow(Math.max(256, needed * 2))
+    this.#move(rest, this.#owned && this.buffer.length >= needed ? undefined : roomFor(needed))
+  }
+
+  /** Moves what is pending to the front of the buffer, or of a new one of this size. */
+  #move(rest: number, size: number | undefined): void {
+    const target = size === undefined ? this.buffer : Buffer.allocUnsafeSlow(size)
     this.buffer.copy(target, 0, this.start, this.#end)
     this.buffer = target
     this.#owned = true
@@ -128,4 +140,9 @@ export class FrameParser {
     this.start = 0
     this.#end = rest
   }
+}
+
+/** Doubles at first, so that pieces are copied seldom; a large packet gets a quarter more, which bounds what lies idle. */
+function roomFor(needed: number): number {
+  return needed > 65_536 ? Math.ceil(needed * 1.25) : Math.max(smallBytes, needed * 2)
 }

@@ -6,18 +6,18 @@ import { TidegateError } from '../errors.ts'
 import type { AppendRecord, JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
+import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './publish-packet.ts'
+import type { PublisherHost } from './publisher-side.ts'
 import type { Refusals } from './refusals.ts'
 import type { Router } from './routing.ts'
 import { Sessions } from './sessions.ts'
 import type { Session } from './sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
+import { Waiting } from './waiting.ts'
 import { Wills } from './wills.ts'
 import type { DueWill } from './wills.ts'
-
-/** What a connection can wait for before it handles its next packet. */
-export type BlockReason = 'connack' | 'inFlight' | 'journal' | 'routing' | 'route' | 'replies' | 'turn' | 'stop'
 
 /** What append answers instead of an ordinal. */
 export const notTaken = { journal: -1, routing: -2 } as const
@@ -38,7 +38,6 @@ export interface GateOptions {
   readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
 }
 
-const resumedPerTurn = 64
 /** Publishes from elsewhere than MQTT that wait for the disk at most. */
 const maxForeignPublishes = 10_000
 /** Time that a client has to close its side after ours, in milliseconds. */
@@ -52,6 +51,8 @@ export class Gate {
   readonly statistics: BrokerStatistics
   readonly log: Logger
   readonly acknowledgements = new Acknowledgements()
+  readonly waiting: Waiting
+  readonly held: HeldBytes
   /** Open QoS 2 ids of one session at most. */
   readonly maxReceivedIds: number
   readonly #options: GateOptions
@@ -60,8 +61,6 @@ export class Gate {
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
-  readonly #waiting = { journal: new Set<Connection>(), routing: new Set<Connection>() }
-  #resumable: Connection[] = []
   readonly #durableWaiters: { readonly ordinal: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = []
   readonly #detach: (() => void)[]
   #changes = new Map<string, boolean>()
@@ -89,6 +88,8 @@ export class Gate {
     this.statistics = options.statistics
     this.log = options.log
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
+    this.waiting = new Waiting(options.journal)
+    this.held = new HeldBytes(options.limits.heldBytesTotal, options.maxPacketBytes, options.statistics)
     this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
     this.#wills = new Wills(
       due => this.#appendWill(due),
@@ -119,9 +120,9 @@ export class Gate {
     return this.#journal.head - 1
   }
 
-  /** Records taken and not durable, messages not routed: what a stop waits for. */
+  /** Records taken and not durable, wills not taken, messages not routed: what a stop waits for. */
   get unfinished(): number {
-    return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued
+    return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued + this.#wills.waiting
   }
 
   get persistentSessions(): number {
@@ -162,8 +163,7 @@ export class Gate {
 
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
     this.#connections.delete(connection)
-    this.#waiting.journal.delete(connection)
-    this.#waiting.routing.delete(connection)
+    this.waiting.delete(connection)
     if (session?.connection === connection) this.#sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
@@ -195,10 +195,10 @@ export class Gate {
    * Appends a publish of a connection and returns its ordinal, or why it is not taken now. Decodes the topic only when
    * somebody subscribes or the message is to be retained: what nobody wants costs no string and no copy here.
    */
-  append(connection: Connection, buffer: Buffer, publish: PublishPacket, payloadEnd: number): number {
+  append(publisher: PublisherHost, buffer: Buffer, publish: PublishPacket, payloadEnd: number): number {
     const record = this.#record
-    record.clientId = connection.clientIdBytes
-    record.user = connection.user
+    record.clientId = publisher.clientIdBytes
+    record.user = publisher.user
     record.topic = buffer.subarray(publish.topicStart, publish.topicEnd)
     record.payload = buffer.subarray(publish.payloadStart, payloadEnd)
     record.qos = publish.qos
@@ -235,19 +235,6 @@ export class Gate {
   /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
   releaseOverdue(): void {
     if (this.acknowledgements.overdue) this.#onDurable(this.acknowledgements.durable)
-  }
-
-  block(connection: Connection, reason: BlockReason): void {
-    if (reason === 'journal' || reason === 'routing') this.#waiting[reason].add(connection)
-    else if (reason === 'turn') setImmediate(() => connection.unblock('turn'))
-  }
-
-  /** Unblocks a connection whose in-flight window has opened, after all acknowledgements of this commit were written. */
-  resumeSoon(connection: Connection): void {
-    if (this.#resumable.push(connection) > 1) return
-    setImmediate(() => {
-      for (const resumable of this.#resumable.splice(0)) resumable.unblock('inFlight')
-    })
   }
 
   /** Sends what is written, then the end; what the client still sends is read away, so that it gets all of it. */
@@ -336,21 +323,12 @@ export class Gate {
 
   #onTick(): void {
     if (this.#journal.state === 'accepting') this.#resume('journal')
-    if (this.#waiting.routing.size > 0 && this.router.hasRoom()) this.#resume('routing')
+    if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }
 
   #resume(reason: 'journal' | 'routing'): void {
     this.#wills.retry()
-    const waiting = this.#waiting[reason]
-    const before = waiting.size
-    // A copy, since whoever blocks again is added at the end of the set.
-    for (const connection of Array.from(waiting).slice(0, resumedPerTurn)) {
-      if (reason === 'journal' && this.#journal.state !== 'accepting') return
-      waiting.delete(connection)
-      connection.unblock(reason)
-    }
-    // Without progress the next event, or the tick, tries again.
-    if (waiting.size > 0 && waiting.size < before) setImmediate(() => this.#resume(reason))
+    this.waiting.resume(reason)
   }
 
   #noteChange(clientId: string | undefined, connected: boolean): void {

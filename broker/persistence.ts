@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
 import { RetainedMessages } from './retained-messages.ts'
+import type { RetainedLimits } from './retained-messages.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { SubscriptionTrie } from './subscription-trie.ts'
 
@@ -15,6 +16,8 @@ export interface StoredPacket {
   /** Undefined until it was sent. */
   messageId?: number | undefined
 }
+
+const messageOverheadBytes = 256
 
 interface Subscription {
   readonly clientId: string
@@ -34,10 +37,12 @@ interface ClientId {
 }
 
 export interface PersistenceOptions {
-  /** Retained messages at most; a further topic is not kept and counted. */
-  readonly retained: number
+  /** Retained messages at most; a further one is not kept and counted. */
+  readonly retained: RetainedLimits
   /** Messages queued for one session at most; a further one is not queued and counted. */
   readonly queuedMessages: number
+  /** The same for all sessions together, in bytes. */
+  readonly queuedBytes: number
   readonly statistics: BrokerStatistics
   /** Filters that the gate denied a client; aedes would store them beside allowed ones. */
   readonly denied: (clientId: string) => ReadonlySet<string> | undefined
@@ -52,10 +57,11 @@ export class Persistence {
   readonly #sessions = new Map<string, StoredSession>()
   readonly #subscriptions = new SubscriptionTrie<Subscription>()
   readonly #options: PersistenceOptions
+  #queuedBytes = 0
 
   constructor(options: PersistenceOptions) {
     this.#options = options
-    this.#retained = new RetainedMessages(options.retained)
+    this.#retained = new RetainedMessages(options.retained, bytesOf)
   }
 
   get retained(): number {
@@ -77,6 +83,7 @@ export class Persistence {
     const session = this.#sessions.get(clientId)
     if (session === undefined) return
     for (const [filter, subscription] of session.subscriptions) this.#subscriptions.remove(filter, subscription)
+    for (const packet of session.outgoing.values()) this.#queuedBytes -= bytesOf(packet)
     this.#sessions.delete(clientId)
   }
 
@@ -133,8 +140,15 @@ export class Persistence {
 
   async outgoingEnqueue(target: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
     const { outgoing } = this.#sessionOf(target.clientId)
-    if (outgoing.size >= this.#options.queuedMessages) this.#options.statistics.offlineDropped += 1
-    else outgoing.set(packet.brokerCounter, { ...packet, messageId: undefined })
+    const { queuedMessages, queuedBytes, statistics } = this.#options
+    const bytes = bytesOf(packet)
+    if (outgoing.size >= queuedMessages || this.#queuedBytes + bytes > queuedBytes) {
+      statistics.offlineDropped += 1
+      return
+    }
+    const replaced = outgoing.get(packet.brokerCounter)
+    this.#queuedBytes += bytes - (replaced === undefined ? 0 : bytesOf(replaced))
+    outgoing.set(packet.brokerCounter, { ...packet, messageId: undefined })
   }
 
   async outgoingEnqueueCombi(targets: readonly { readonly clientId: string }[], packet: StoredPacket): Promise<void> {
@@ -165,6 +179,7 @@ export class Persistence {
     const message = session.outgoing.get(counter)
     session.sent.delete(packet.messageId)
     session.outgoing.delete(counter)
+    if (message !== undefined) this.#queuedBytes -= bytesOf(message)
     return message
   }
 
@@ -204,6 +219,11 @@ export class Persistence {
     this.#subscriptions.remove(filter, subscription)
     session.subscriptions.delete(filter)
   }
+}
+
+/** What a kept message costs: its payload, which several sessions may share, its topic, and the object around them. */
+function bytesOf({ topic, payload }: StoredPacket): number {
+  return payload.length + topic.length + messageOverheadBytes
 }
 
 /** Copies, since aedes writes into what it is given; what was sent before is marked as sent again [MQTT-3.3.1-1]. */

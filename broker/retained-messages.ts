@@ -3,24 +3,38 @@ interface Node<T> {
   message: T | undefined
 }
 
+/** How many messages are kept, and how many bytes. */
+export interface RetainedLimits {
+  readonly messages: number
+  readonly bytes: number
+}
+
 /** Messages by topic name, found by topic filter without looking at topics that cannot match. */
 export class RetainedMessages<T> {
   readonly #root: Node<T> = { children: new Map(), message: undefined }
-  readonly #limit: number
+  readonly #limits: RetainedLimits
+  readonly #bytesOf: (message: T) => number
   #size = 0
+  #bytes = 0
 
-  constructor(limit: number) {
-    this.#limit = limit
+  constructor(limits: RetainedLimits, bytesOf: (message: T) => number) {
+    this.#limits = limits
+    this.#bytesOf = bytesOf
   }
 
   get size(): number {
     return this.#size
   }
 
-  /** Keeps the message as the one of its topic. False when the topic is new and there are as many as the limit allows. */
+  /**
+   * Keeps the message as the one of its topic. False when the limits leave no room for it: then its topic has none, since
+   * the older one is not what was said last.
+   */
   set(topic: string, message: T): boolean {
+    this.delete(topic)
+    const bytes = this.#bytesOf(message)
+    if (this.#size >= this.#limits.messages || this.#bytes + bytes > this.#limits.bytes) return false
     const levels = topic.split('/')
-    if (this.#size >= this.#limit && this.#nodeOf(levels)?.message === undefined) return false
     let node = this.#root
     for (const level of levels) {
       let child = node.children.get(level)
@@ -30,13 +44,17 @@ export class RetainedMessages<T> {
       }
       node = child
     }
-    if (node.message === undefined) this.#size += 1
     node.message = message
+    this.#size += 1
+    this.#bytes += bytes
     return true
   }
 
   delete(topic: string): void {
-    if (this.#deleteBelow(this.#root, topic.split('/'), 0)) this.#size -= 1
+    const deleted = this.#deleteBelow(this.#root, topic.split('/'), 0)
+    if (deleted === undefined) return
+    this.#size -= 1
+    this.#bytes -= this.#bytesOf(deleted)
   }
 
   /** Messages whose topics match the filter. Walks the tree as it is while iterated. */
@@ -65,21 +83,15 @@ export class RetainedMessages<T> {
     if (child !== undefined) yield* this.#matchBelow(child, levels, index + 1)
   }
 
-  #nodeOf(levels: readonly string[]): Node<T> | undefined {
-    let node: Node<T> | undefined = this.#root
-    for (const level of levels) node = node?.children.get(level)
-    return node
-  }
-
-  #deleteBelow(node: Node<T>, levels: readonly string[], index: number): boolean {
+  #deleteBelow(node: Node<T>, levels: readonly string[], index: number): T | undefined {
     const level = levels[index]
     if (level === undefined) {
-      const had = node.message !== undefined
+      const had = node.message
       node.message = undefined
       return had
     }
     const child = node.children.get(level)
-    if (child === undefined) return false
+    if (child === undefined) return undefined
     const deleted = this.#deleteBelow(child, levels, index + 1)
     if (child.message === undefined && child.children.size === 0) node.children.delete(level)
     return deleted

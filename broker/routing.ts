@@ -73,8 +73,9 @@ export class Router {
     })
     const links = new Map<string, Link>()
     this.#persistence = new Persistence({
-      retained: options.limits.retained,
+      retained: { messages: options.limits.retained, bytes: options.limits.retainedBytes },
       queuedMessages: options.limits.queuedMessages,
+      queuedBytes: options.limits.queuedBytes,
       statistics: options.statistics,
       denied: clientId => links.get(clientId)?.denied
     })

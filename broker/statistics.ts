@@ -4,7 +4,7 @@ export interface BrokerStatistics {
   sockets: number
   connections: number
   pausedSockets: number
-  /** Bytes read on behind waiting publishes. */
+  /** Bytes read on behind waiting publishes, and of unfinished packets. */
   heldBytes: number
   /** Counters. */
   connectsAccepted: number

@@ -95,6 +95,9 @@ export class EdgeLink {
       case 'counts':
         this.#take(this.#counts, message.request)?.resolve(message.counts)
         return true
+      case 'ping':
+        this.#outbox.postNewest('pong', () => ({ type: 'pong' }))
+        return true
       default:
         return false
     }

@@ -44,6 +44,8 @@ export type ToService =
   | { readonly type: 'counts'; readonly request: number; readonly counts: EdgeCounts }
   /** Finish what can be finished by then, close everything, answer `drained` and exit. */
   | { readonly type: 'drain'; readonly deadlineMs: number }
+  /** Whether the service's event loop turns: it answers `pong`. */
+  | { readonly type: 'ping' }
 
 export type ToEdge =
   | { readonly type: 'listening'; readonly port: number }
@@ -53,3 +55,4 @@ export type ToEdge =
   | { readonly type: 'append'; readonly request: number; readonly publish: ForwardedPublish }
   | { readonly type: 'count'; readonly request: number }
   | { readonly type: 'drained' }
+  | { readonly type: 'pong' }

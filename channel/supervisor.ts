@@ -1,11 +1,11 @@
-import { fork, type ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
+import { ConnectionChanges, type ConnectionsChange } from './connection-changes.ts'
 import type { EdgeCounts, EdgeState, ForwardedPublish, ToEdge, ToService } from './messages.ts'
-import { Outbox } from './outbox.ts'
+import type { Outbox } from './outbox.ts'
+import { ServiceProcess } from './service-process.ts'
 
 /** What the supervisor asks of the edge it serves. */
 export interface SupervisorPorts {
@@ -20,6 +20,8 @@ export interface SupervisorPorts {
   onCheckpoint(position: number): void
   /** Client ids connected now, for a service that starts anew. */
   connectedClientIds(): readonly string[]
+  /** A service that has not answered for so long is killed and started again; in milliseconds, default 30 s. */
+  readonly hangsAfterMs?: number
 }
 
 /** What a service needs to know of the journal before it reads it. */
@@ -31,6 +33,11 @@ interface JournalIdentity {
 
 const firstBackoffMs = 50
 const longestBackoffMs = 5_000
+/** A service that ran for so long starts again at once when it dies, also when there was nothing to do. */
+const steadyAfterMs = 10_000
+const hangsAfterMs = 30_000
+/** Client ids that may change before the service is told all of them instead. */
+const changedClientIds = 10_000
 /** How often the service learns how far the journal is durable (at most every 20 ms) and who is connected. */
 const durableEveryMs = 20
 const connectionsEveryMs = 200
@@ -43,10 +50,8 @@ const connectionsEveryMs = 200
 export class Supervisor implements AsyncDisposable {
   readonly #ports: SupervisorPorts
   readonly #stop = new AbortController()
-  readonly #connected = new Set<string>()
-  readonly #disconnected = new Set<string>()
-  #child: ChildProcess | undefined
-  #outbox: Outbox<ToService> | undefined
+  readonly #changes = new ConnectionChanges(changedClientIds)
+  #process: ServiceProcess | undefined
   #httpPort: number
   #journal: JournalIdentity | undefined
   #state: EdgeState | undefined
@@ -56,7 +61,9 @@ export class Supervisor implements AsyncDisposable {
   #supervising: Promise<void> | undefined
   #onDrained: (() => void) | undefined
   #restarts = 0
-  /** Whether the service that runs now has moved the checkpoint: one that works starts again at once when it dies. */
+  /** The checkpoint that the service which runs now began with. */
+  #firstCheckpoint: number | undefined
+  /** Whether it has moved on from there: one that works starts again at once when it dies. */
   #worked = false
 
   private constructor(ports: SupervisorPorts) {
@@ -70,18 +77,20 @@ export class Supervisor implements AsyncDisposable {
    */
   static async start(ports: SupervisorPorts): Promise<Supervisor> {
     const supervisor = new Supervisor(ports)
-    await new Promise<void>((resolve, reject) => {
-      const exited = supervisor.#spawn(message => {
-        if (message.type === 'listening') resolve()
-        if (message.type === 'failed') reject(new TidegateError(message.code, message.message))
+    try {
+      const first = await new Promise<ServiceProcess>((resolve, reject) => {
+        const spawned = supervisor.#spawn(message => {
+          if (message.type === 'listening') resolve(spawned)
+          if (message.type === 'failed') reject(new TidegateError(message.code, message.message))
+        })
+        spawned.exited.then(how => reject(new TidegateError('TG_BUG', `the service ended before it listened (${how})`)), reject)
       })
-      exited.then(how => reject(new TidegateError('TG_BUG', `the service ended before it listened (${how})`)), reject)
-      supervisor.#supervising = supervisor.#keepRunning(exited)
-    }).catch(async (error: unknown) => {
+      supervisor.#supervising = supervisor.#keepRunning(first)
+      return supervisor
+    } catch (error) {
       await supervisor.close()
       throw error
-    })
-    return supervisor
+    }
   }
 
   /** Port of the HTTP server; the same one for every service of this edge. */
@@ -91,7 +100,7 @@ export class Supervisor implements AsyncDisposable {
 
   /** Process id of the service that runs now. */
   get pid(): number | undefined {
-    return this.#child?.pid
+    return this.#process?.pid
   }
 
   /** Times that a service process ended without being asked to. */
@@ -128,36 +137,30 @@ export class Supervisor implements AsyncDisposable {
   }
 
   /** Tells which client ids came and went. */
-  connections(change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }): void {
-    for (const clientId of change.disconnected) {
-      this.#connected.delete(clientId)
-      this.#disconnected.add(clientId)
-    }
-    for (const clientId of change.connected) {
-      this.#disconnected.delete(clientId)
-      this.#connected.add(clientId)
-    }
+  connections(change: ConnectionsChange): void {
+    this.#changes.note(change)
     if (this.#connectionsTimer !== undefined) return
     this.#connectionsTimer = setTimeout(() => {
       this.#connectionsTimer = undefined
-      this.#outbox?.postNewest('connections', () => this.#takeConnections())
+      this.#outbox?.postNewest('connections', () => this.#changes.take(() => this.#ports.connectedClientIds()))
     }, connectionsEveryMs)
   }
 
   /** Asks the service to finish within the deadline. Resolves when it has ended; true if it had finished by itself. */
   async drain(deadlineMs: number): Promise<boolean> {
     this.#stop.abort()
-    const child = this.#child
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return false
-    const ended = once(child, 'exit')
+    const running = this.#process
+    if (running === undefined || running.ended) return false
     let drained = false
     this.#onDrained = () => {
       drained = true
     }
-    this.#outbox?.post({ type: 'drain', deadlineMs })
+    // What it was not told yet is its to store too.
+    running.outbox.post({ type: 'durable', durable: this.#durable })
+    running.outbox.post({ type: 'drain', deadlineMs })
     // Beyond its own deadline the service gets a second to close; then it is killed, which loses nothing.
-    const killer = setTimeout(() => child.kill('SIGKILL'), deadlineMs + 1_000)
-    await ended
+    const killer = setTimeout(() => running.kill(), deadlineMs + 1_000)
+    await running.exited
     clearTimeout(killer)
     return drained
   }
@@ -168,79 +171,73 @@ export class Supervisor implements AsyncDisposable {
     clearTimeout(this.#durableTimer)
     clearTimeout(this.#connectionsTimer)
     this.#outbox?.close()
-    this.#child?.kill('SIGKILL')
+    this.#process?.kill()
     await this.#supervising
+    await this.#process?.exited
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
-  async #keepRunning(first: Promise<string>): Promise<void> {
+  get #outbox(): Outbox<ToService> | undefined {
+    return this.#process?.outbox
+  }
+
+  async #keepRunning(first: ServiceProcess): Promise<void> {
     const { log } = this.#ports
-    let exited = first
+    let running = first
     let backoffMs = firstBackoffMs
     for (;;) {
-      this.#worked = false
-      const how = await exited
+      const startedMs = performance.now()
+      const how = await running.exited
       if (this.#stop.signal.aborted) return
       this.#restarts++
-      backoffMs = this.#worked ? firstBackoffMs : Math.min(backoffMs * 2, longestBackoffMs)
+      const steady = this.#worked || performance.now() - startedMs > steadyAfterMs
+      backoffMs = steady ? firstBackoffMs : Math.min(backoffMs * 2, longestBackoffMs)
       log.error({ code: 'TG_BUG', how, backoffMs }, 'the service ended and is started again')
       try {
         await delay(backoffMs, undefined, { signal: this.#stop.signal })
       } catch {
         return
       }
-      exited = this.#spawn(message => {
-        if (message.type === 'failed') log.error({ code: message.code }, message.message)
+      const next = this.#spawn(message => {
+        if (message.type !== 'failed') return
+        log.error({ code: message.code }, message.message)
+        next.kill()
       })
+      running = next
       this.#sendJournal()
     }
   }
 
-  /** Starts a process and resolves with how it ended. */
-  #spawn(onMessage: (message: ToEdge) => void): Promise<string> {
-    const child = fork(this.#ports.modulePath, [], { serialization: 'advanced', execArgv: [...process.execArgv, '--no-warnings'] })
-    const outbox = new Outbox<ToService>((message, done) => {
-      if (child.connected) child.send(message, done)
-      else done(new Error('the channel is closed'))
+  #spawn(onMessage: (message: ToEdge) => void): ServiceProcess {
+    const { modulePath, config, log } = this.#ports
+    const spawned = new ServiceProcess({
+      modulePath,
+      onMessage: message => {
+        onMessage(message)
+        this.#receive(message, spawned.outbox)
+      },
+      hangsAfterMs: this.#ports.hangsAfterMs ?? hangsAfterMs,
+      onHang: () => log.error({ code: 'TG_BUG', pid: spawned.pid }, 'the service does not answer and is killed')
     })
-    this.#child = child
-    this.#outbox = outbox
-    outbox.post({ type: 'start', config: this.#ports.config, httpPort: this.#httpPort })
-    child.on('message', (message: ToEdge) => {
-      onMessage(message)
-      this.#receive(message, outbox)
-    })
-    return new Promise<string>(resolve => {
-      const end = (how: string) => {
-        outbox.close()
-        resolve(how)
-      }
-      child.once('error', error => end(`could not start: ${error.message}`))
-      child.once('exit', (code, signal) => end(signal === null ? `exit code ${code ?? 'unknown'}` : `signal ${signal}`))
-    })
+    this.#process = spawned
+    this.#worked = false
+    this.#firstCheckpoint = undefined
+    spawned.outbox.post({ type: 'start', config, httpPort: this.#httpPort })
+    return spawned
   }
 
   #sendJournal(): void {
     const journal = this.#journal
     if (journal === undefined || this.#outbox === undefined) return
     const ids = this.#ports.connectedClientIds()
-    this.#connected.clear()
-    this.#disconnected.clear()
+    this.#changes.clear()
     this.#outbox.post({ type: 'journal', uuid: journal.uuid, oldest: journal.oldest(), durable: this.#durable })
     this.#outbox.post({ type: 'connections', all: true, connected: ids, disconnected: [] })
     const state = this.#state
     if (state !== undefined) this.#outbox.post({ type: 'edge', state })
-  }
-
-  #takeConnections(): ToService | undefined {
-    if (this.#connected.size === 0 && this.#disconnected.size === 0) return undefined
-    const message: ToService = { type: 'connections', all: false, connected: [...this.#connected], disconnected: [...this.#disconnected] }
-    this.#connected.clear()
-    this.#disconnected.clear()
-    return message
   }
 
   #receive(message: ToEdge, outbox: Outbox<ToService>): void {
@@ -249,7 +246,8 @@ export class Supervisor implements AsyncDisposable {
         this.#httpPort = message.port
         return
       case 'checkpoint':
-        this.#worked = true
+        this.#firstCheckpoint ??= message.position
+        this.#worked ||= message.position > this.#firstCheckpoint
         this.#ports.onCheckpoint(message.position)
         return
       case 'append':
@@ -265,6 +263,7 @@ export class Supervisor implements AsyncDisposable {
         this.#onDrained?.()
         return
       case 'failed':
+      case 'pong':
         return
     }
   }

@@ -4,10 +4,10 @@ import type { Command } from 'commander'
 import { loadConfig } from '../config/load.ts'
 import { TidegateError } from '../errors.ts'
 import { FolderLock } from '../journal/lock.ts'
-import { openLog } from '../log.ts'
 import { demoHome, runSimulation } from '../simulators/simulations.ts'
 import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
+import { withEdge } from './running-edge.ts'
 import { pageUrl } from './start.ts'
 import { untilStopped } from './until-stopped.ts'
 
@@ -37,23 +37,22 @@ async function runDemo(options: ConfigOptions, context: CommandContext): Promise
     ...(sources.configFile === undefined ? { readFile: () => undefined } : {})
   })
   await emptyDemoFolder(config.data)
-  const { startEdge } = await import('../main.ts')
-  const { log } = openLog(config.log.level, 'edge')
-  await using edge = await startEdge(config, log)
-  const mqtt = `mqtt://127.0.0.1:${edge.mqttPort}`
-  const page = pageUrl(config.http.host, edge.httpPort)
-  context.print(
-    options['json'] === true
-      ? JSON.stringify({ page, api: `${page}docs`, mqtt, data: config.data, devices: demoHome.devices })
-      : greeting({ page, mqtt, folder: config.data })
-  )
-  const stop = new AbortController()
-  const simulation = runSimulation({ ...demoHome, url: mqtt, signal: stop.signal }).catch((error: unknown) => {
-    context.complain(`tidegate: the simulated home stopped: ${error instanceof Error ? error.message : String(error)}`)
+  await withEdge(config, async (edge, log) => {
+    const mqtt = `mqtt://127.0.0.1:${edge.mqttPort}`
+    const page = pageUrl(config.http.host, edge.httpPort)
+    context.print(
+      options['json'] === true
+        ? JSON.stringify({ page, api: `${page}docs`, mqtt, data: config.data, devices: demoHome.devices })
+        : greeting({ page, mqtt, folder: config.data })
+    )
+    const stop = new AbortController()
+    const simulation = runSimulation({ ...demoHome, url: mqtt, signal: stop.signal }).catch((error: unknown) => {
+      context.complain(`tidegate: the simulated home stopped: ${error instanceof Error ? error.message : String(error)}`)
+    })
+    await untilStopped(log)
+    stop.abort()
+    await simulation
   })
-  await untilStopped(log)
-  stop.abort()
-  await simulation
 }
 
 function greeting(at: { readonly page: string; readonly mqtt: string; readonly folder: string }): string {

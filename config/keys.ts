@@ -71,11 +71,17 @@ export const configTable = {
     about: 'Publishes of one connection that wait for their acknowledgement; above it the connection is not read.'
   },
   'limits.heldBytes': { ...size, default: '256KiB', about: 'Bytes read on behind waiting publishes, for each connection.' },
-  'limits.heldBytesTotal': { ...size, default: '64MiB', about: 'The same for all connections together.' },
+  'limits.heldBytesTotal': {
+    ...size,
+    default: '64MiB',
+    about: 'The same for all connections together; as much again may be held of unfinished packets.'
+  },
   'limits.subscriptions': { ...count, default: 1000, about: 'Subscriptions of one client.' },
   'limits.retained': { ...count, default: 100_000, about: 'Retained messages in total.' },
+  'limits.retainedBytes': { ...size, default: '64MiB', about: 'Bytes of all retained messages; one above it is not retained.' },
   'limits.sessions': { ...count, default: 10_000, about: 'Persistent sessions in total.' },
   'limits.queuedMessages': { ...count, default: 1000, about: 'Messages that wait for one offline session or one slow subscriber.' },
+  'limits.queuedBytes': { ...size, default: '128MiB', about: 'Bytes of the messages that wait for all persistent sessions together.' },
   'limits.series': { ...count, default: 1_000_000, about: 'Series (source and field) in total; new ones above it become dead letters.' },
   'limits.seriesPerDevice': { ...count, default: 2000, about: 'Series of one device.' },
   'limits.payloadDepth': { kind: 'integer', min: 1, max: 64, default: 8, about: 'Nesting of a payload; a deeper one is a dead letter.' },

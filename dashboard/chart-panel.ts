@@ -3,7 +3,7 @@ import { loadLatest, loadPoints, numbersOf } from './api.ts'
 import type { Chart } from './chart.ts'
 import { setText } from './device-cards.ts'
 import { compareFields } from './field-order.ts'
-import { formatAge, formatValue } from './format.ts'
+import { decimalsOf, formatAge, formatClock, formatValue } from './format.ts'
 import { PointSeries } from './point-series.ts'
 import type { Item } from './readings.ts'
 import { tagsKey } from './readings.ts'
@@ -19,6 +19,8 @@ export interface PanelElements {
   readonly title: HTMLElement
   readonly value: HTMLElement
   readonly note: HTMLElement
+  /** Around the two choices. */
+  readonly controls: HTMLElement
   readonly field: HTMLSelectElement
   readonly range: HTMLSelectElement
   readonly chart: HTMLElement
@@ -45,12 +47,15 @@ export class ChartPanel {
   /** Counts loads, so that an answer to an earlier question is dropped. */
   #load = 0
   #loadedAtMs = 0
+  /** True until it is known what the chosen device, or the chosen range, has. */
+  #loading = false
   /** Live points that came while a load was on its way. */
   #meanwhile: { readonly timeMs: number; readonly value: number }[] | undefined
 
   constructor(elements: PanelElements, chart: Chart) {
     this.#elements = elements
     this.#chart = chart
+    chart.onHover = () => this.#drawReading(Date.now())
     elements.field.addEventListener('change', () => this.#choose(elements.field.value))
     elements.range.addEventListener('change', () => void this.reload())
   }
@@ -73,10 +78,12 @@ export class ChartPanel {
     this.#points = new PointSeries(pointLimit)
     this.#elements.panel.hidden = false
     this.#elements.field.replaceChildren()
+    this.#loading = true
     setText(this.#elements.title, device)
     this.#elements.title.title = device
     const items = await loadLatest(device).catch(() => [])
     if (device !== this.#device) return
+    this.#loading = false
     for (const item of items) this.#learn(item)
     const keys = [...this.#options].toSorted(([, a], [, b]) => compareFields(a.field, b.field))
     const wanted = keys.find(([, series]) => series.field === before) ?? keys[0]
@@ -101,10 +108,12 @@ export class ChartPanel {
     const load = ++this.#load
     this.#loadedAtMs = performance.now()
     this.#meanwhile = []
+    this.#loading = this.#points.timesMs.length === 0
     const loaded = await loadPoints(series, Number(this.#elements.range.value)).catch(() => undefined)
     if (load !== this.#load) return
     const meanwhile = this.#meanwhile ?? []
     this.#meanwhile = undefined
+    this.#loading = false
     if (loaded === undefined) return
     this.#points = new PointSeries(pointLimit)
     this.#raw = loaded.raw
@@ -113,7 +122,13 @@ export class ChartPanel {
 
   draw(nowMs: number): void {
     const series = this.#series()
-    if (series === undefined) return
+    const { controls, chart } = this.#elements
+    controls.hidden = chart.hidden = series === undefined
+    this.#drawReading(nowMs)
+    if (series === undefined) {
+      this.#chart.clear()
+      return
+    }
     if (this.#points.overflowed && performance.now() - this.#loadedAtMs > reloadPauseMs) void this.reload()
     const rangeMs = Number(this.#elements.range.value) * 60_000
     const { timesMs, values } = this.#points
@@ -122,16 +137,31 @@ export class ChartPanel {
     this.#points.trim(toMs - rangeMs)
     // young series fill the chart instead of its right edge
     const fromMs = Math.max(toMs - rangeMs, Math.min(timesMs[0] ?? toMs, toMs - 30_000))
-    const { value, note, chart } = this.#elements
     const last = values.at(-1)
-    setText(value, last === undefined ? '–' : formatValue(last))
-    const kind = this.#raw ? '' : ' · means'
-    setText(note, lastMs === undefined ? 'no readings in this range' : `${labelOf(series)} · ${formatAge(nowMs - lastMs)}${kind}`)
     chart.setAttribute(
       'aria-label',
       `${series.field} of ${series.device}: ${last === undefined ? 'no readings' : `now ${formatValue(last)}`}`
     )
     this.#chart.show({ timesMs: this.#points.timesMs, values: this.#points.values, fromMs, toMs, label: this.#chosen ?? '' })
+  }
+
+  /** The point under the pointer, else the newest one. */
+  #drawReading(nowMs: number): void {
+    const { value, note } = this.#elements
+    const { timesMs, values } = this.#points
+    const series = this.#series()
+    const hovered = this.#chart.hovered
+    const at = hovered ?? timesMs.length - 1
+    const timeMs = timesMs[at]
+    const point = values[at]
+    const shown = series !== undefined && timeMs !== undefined && point !== undefined
+    setText(value, shown ? formatValue(point, Math.max(...values.slice(-30).map(decimalsOf))) : '–')
+    if (!shown) {
+      setText(note, this.#loading ? 'loading' : series === undefined ? 'This device sends no numbers.' : 'no readings in this range')
+      return
+    }
+    const when = hovered === undefined ? formatAge(nowMs - timeMs) : `at ${formatClock(timeMs, nowMs)}`
+    setText(note, `${labelOf(series)} · ${when}${this.#raw ? '' : ' · means'}`)
   }
 
   #series(): SeriesKey | undefined {

@@ -1,5 +1,5 @@
 import type uPlot from 'uplot'
-import { formatValue } from './format.ts'
+import { formatTicks, formatTimeTick } from './format.ts'
 
 /** What a chart is to show. */
 export interface ChartContent {
@@ -15,6 +15,13 @@ type Library = typeof uPlot
 /** Where the server has the chart library; a variable, since it is no module of this folder. */
 const libraryAddress: string = '/assets/uplot/uPlot.esm.js'
 
+/** Steps of the axis of time, in seconds. */
+const timeSteps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800]
+
+/** Of a digit in the font of the axes, and of the space right of the plot, in CSS pixels. */
+const digitWidth = 7.2
+const rightPadding = 12
+
 /** Loads the chart library. Rejects when the server does not have it. */
 export async function loadLibrary(): Promise<Library> {
   const library: { readonly default: Library } = await import(libraryAddress)
@@ -26,6 +33,8 @@ export class Chart {
   readonly #element: HTMLElement
   readonly #library: Library
   #plot: uPlot | undefined
+  /** Called when the pointer moves to another point, or away. */
+  onHover: (() => void) | undefined
   #label = ''
   #fromS = 0
   #toS = 1
@@ -35,6 +44,16 @@ export class Chart {
     this.#library = library
     new ResizeObserver(() => this.#resize()).observe(element)
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#destroy())
+  }
+
+  /** Index of the point under the pointer. */
+  get hovered(): number | undefined {
+    return this.#plot?.cursor.idx ?? undefined
+  }
+
+  /** Shows nothing, until it is to show something again. */
+  clear(): void {
+    this.#destroy()
   }
 
   show({ timesMs, values, fromMs, toMs, label }: ChartContent): void {
@@ -73,9 +92,10 @@ export class Chart {
     }
     return {
       ...this.#size(),
-      padding: [8, 12, 0, 0],
+      padding: [8, rightPadding, 0, 0],
       legend: { show: false },
-      cursor: { y: false, points: { size: 8 } },
+      cursor: { y: false, points: { size: 8 }, drag: { x: false, y: false } },
+      hooks: { setCursor: [() => this.onHover?.()] },
       scales: {
         x: { time: true, range: () => [this.#fromS, this.#toS] },
         // a flat line in the middle, and some air above and below any other
@@ -84,18 +104,23 @@ export class Chart {
       axes: [
         {
           ...axis,
+          incrs: timeSteps,
           space: (_plot, _axis, _low, _high, width) => (width < 420 ? 56 : 84),
           size: 32,
-          values: (_plot, ticks, _axis, _space, step) => ticks.map(tick => formatTick(tick, step))
+          values: (plot, ticks, _axis, _space, step) => ticks.map(tick => fitting(plot, tick, formatTimeTick(tick, step)))
         },
-        { ...axis, size: 62, values: (_plot, ticks) => ticks.map(formatValue) }
+        {
+          ...axis,
+          size: (_plot, labels: readonly string[] | null) => 18 + digitWidth * Math.max(3, ...(labels ?? []).map(label => label.length)),
+          values: (_plot, ticks, _axis, _space, step) => formatTicks(ticks, step)
+        }
       ],
       series: [
         {},
         {
           label: this.#label,
           stroke: colour('--accent'),
-          fill: colour('--accent-fill'),
+          fill: plot => fade(plot, colour('--accent-fill'), colour('--accent-none')),
           width: 2,
           points: { show: (plot, _series, first, last) => last - first < 40 && plot.width > 0, size: 5, fill: colour('--accent') }
         }
@@ -104,16 +129,18 @@ export class Chart {
   }
 }
 
-function formatTick(seconds: number, step: number): string {
-  const time = new Date(seconds * 1000)
-  const clock = `${two(time.getHours())}:${two(time.getMinutes())}`
-  if (step < 60) return `${clock}:${two(time.getSeconds())}`
-  const day = `${two(time.getMonth() + 1)}-${two(time.getDate())}`
-  return step < 86_400 ? (clock === '00:00' ? day : clock) : day
+/** The label of a tick, or nothing where it would be cut off at the right. */
+function fitting(plot: uPlot, tick: number, label: string): string {
+  return plot.valToPos(tick, 'x') + (label.length * digitWidth) / 2 > plot.over.clientWidth + rightPadding ? '' : label
 }
 
-function two(value: number): string {
-  return String(value).padStart(2, '0')
+/** Strongest at the line and nothing at the bottom, which is rarely zero. */
+function fade(plot: uPlot, strong: string, none: string): CanvasGradient {
+  const { top, height } = plot.bbox
+  const gradient = plot.ctx.createLinearGradient(0, top, 0, top + Math.max(1, height))
+  gradient.addColorStop(0, strong)
+  gradient.addColorStop(1, none)
+  return gradient
 }
 
 function spread(low: number | null, high: number | null): [number, number] {

@@ -1,7 +1,8 @@
 import { compareFields } from './field-order.ts'
-import { formatAge, formatValue } from './format.ts'
+import { decimalsOf, formatAge, formatValue } from './format.ts'
 import type { DeviceEntry, FieldValue, Item } from './readings.ts'
 import { deviceLimit } from './api.ts'
+import { PointSeries } from './point-series.ts'
 import { drawSpark } from './spark.ts'
 
 /** Cards drawn at most; more devices are found by searching. */
@@ -10,10 +11,13 @@ const cardLimit = 120
 const fieldLimit = 200
 const fieldsShown = 4
 const sparkPoints = 60
+const latelyMs = 30_000
 
 interface Field {
   value: FieldValue
   timeMs: number
+  /** The most that a value of it had. */
+  decimals: number
 }
 
 interface Known {
@@ -23,8 +27,7 @@ interface Known {
   readonly fields: Map<string, Field>
   /** The field that the small line shows, and its newest values. */
   sparkField: string | undefined
-  readonly spark: number[]
-  sparkMs: number
+  readonly spark: PointSeries
   changed: boolean
   fresh: boolean
   card: Card | undefined
@@ -94,10 +97,11 @@ export class DeviceCards {
     for (const [name, value] of fields) {
       const field = known.fields.get(name)
       if (field === undefined) {
-        if (known.fields.size < fieldLimit) known.fields.set(name, { value, timeMs })
+        if (known.fields.size < fieldLimit) known.fields.set(name, { value, timeMs, decimals: decimalsOf(value) })
       } else if (field.timeMs <= timeMs) {
         field.value = value
         field.timeMs = timeMs
+        field.decimals = Math.max(field.decimals, decimalsOf(value))
       }
     }
     known.sparkField ??= fields
@@ -105,9 +109,8 @@ export class DeviceCards {
       .map(([name]) => name)
       .toSorted(compareFields)[0]
     const value = fields.find(([name]) => name === known.sparkField)?.[1]
-    if (typeof value !== 'number' || timeMs <= known.sparkMs) return
-    known.sparkMs = timeMs
-    if (known.spark.push(value) > sparkPoints) known.spark.shift()
+    // live readings may come before the recent ones are loaded
+    if (typeof value === 'number') known.spark.add(timeMs, value)
   }
 
   /** Devices without any value yet, among those with a card. */
@@ -115,12 +118,12 @@ export class DeviceCards {
     return [...this.#known.values()].filter(known => known.card !== undefined && known.fields.size === 0).map(known => known.device)
   }
 
-  /** The newest device with a number among its values, or undefined. */
-  firstNumeric(): string | undefined {
-    const names = [...this.#known.keys()].toSorted()
-    return names.find(name =>
-      [...(this.#known.get(name)?.fields ?? [])].some(([field, { value }]) => typeof value === 'number' && field !== 'seq')
-    )
+  /** The first device by name with a number among its values, of those heard lately if there are any. */
+  firstNumeric(nowMs: number): string | undefined {
+    const numeric = [...this.#known.values()]
+      .filter(({ fields }) => [...fields].some(([field, { value }]) => typeof value === 'number' && field !== 'seq'))
+      .toSorted((a, b) => (a.device < b.device ? -1 : 1))
+    return (numeric.find(({ lastMs }) => nowMs - lastMs < latelyMs) ?? numeric[0])?.device
   }
 
   /** Draws what changed. Cheap to call when nothing did. */
@@ -152,8 +155,7 @@ export class DeviceCards {
       lastMs: 0,
       fields: new Map(),
       sparkField: undefined,
-      spark: [],
-      sparkMs: 0,
+      spark: new PointSeries(sparkPoints),
       changed: true,
       fresh: false,
       card: undefined
@@ -225,7 +227,7 @@ export class DeviceCards {
     const shown = names.length > fieldsShown ? names.slice(0, fieldsShown - 1) : names
     const cells = shown.flatMap(name => {
       const field = known.fields.get(name)
-      return field === undefined ? [] : [name, formatValue(field.value)]
+      return field === undefined ? [] : [name, formatValue(field.value, field.decimals)]
     })
     if (names.length > shown.length) cells.push(`and ${names.length - shown.length} more`, '')
     while (card.fields.childElementCount > cells.length) card.fields.lastElementChild?.remove()
@@ -234,7 +236,7 @@ export class DeviceCards {
       const cell = card.fields.children[index]
       if (cell !== undefined) setText(cell, text)
     }
-    drawSpark(card.spark, known.spark, ink)
+    drawSpark(card.spark, known.spark.values, ink)
   }
 }
 

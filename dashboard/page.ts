@@ -19,8 +19,11 @@ declare global {
   }
 }
 
+/** Where the page was found is where devices find it. */
+const host = location.hostname === '' ? '127.0.0.1' : location.hostname
 /** So long after loading the page a missing answer is no loss yet. */
 const startingMs = 5000
+const lostText = 'No answer from Tidegate: what stands here is what it said last. It goes on by itself when the answer comes.'
 const drawEveryMs = 200
 const statusEveryMs = 2000
 const devicesEveryMs = 10_000
@@ -32,6 +35,7 @@ function element<E extends HTMLElement>(id: string, kind: abstract new (...args:
 }
 
 const state = element('state', HTMLElement)
+const mqtt = element('mqtt', HTMLElement)
 const served = element('served', HTMLElement)
 const reasons = element('reasons', HTMLUListElement)
 const chartElement = element('chart', HTMLElement)
@@ -41,13 +45,14 @@ const panel = new ChartPanel(
     title: element('chart-title', HTMLElement),
     value: element('chart-value', HTMLElement),
     note: element('chart-note', HTMLElement),
+    controls: element('controls', HTMLElement),
     field: element('field', HTMLSelectElement),
     range: element('range', HTMLSelectElement),
     chart: chartElement
   },
   new Chart(chartElement, await loadLibrary())
 )
-const cards = new DeviceCards(element('devices', HTMLUListElement), choose)
+const cards = new DeviceCards(element('devices', HTMLUListElement), pick)
 const rate = new RateMeter()
 const feed = new LiveFeed({
   message: items => {
@@ -77,6 +82,13 @@ let loaded = false
 let drawnMs = 0
 
 Object.defineProperty(window, 'tidegateChart', { get: () => panel.plotted })
+
+/** A choice by hand: from a card far down the chart would change out of sight. */
+function pick(device: string): void {
+  choose(device)
+  const still = matchMedia('(prefers-reduced-motion: reduce)').matches
+  element('chart-panel', HTMLElement).scrollIntoView({ block: 'nearest', behavior: still ? 'auto' : 'smooth' })
+}
 
 function choose(device: string): void {
   cards.mark(device)
@@ -143,7 +155,7 @@ function drawState(): void {
   }[name]
   if (state.dataset['state'] !== name) state.dataset['state'] = name
   setText(state, text)
-  const list = answering ? (readiness?.reasons ?? []) : []
+  const list = name === 'lost' ? [lostText] : answering ? (readiness?.reasons ?? []) : []
   reasons.hidden = list.length === 0
   while (reasons.childElementCount > list.length) reasons.lastElementChild?.remove()
   while (reasons.childElementCount < list.length) reasons.append(document.createElement('li'))
@@ -151,7 +163,10 @@ function drawState(): void {
     const line = reasons.children[index]
     if (line !== undefined) setText(line, reason)
   }
-  setText(served, servedText(readiness?.anonymous))
+  if (readiness === undefined) return
+  const { mqttPort, anonymous } = readiness
+  setText(mqtt, mqttPort === undefined ? '' : `mqtt://${host}:${mqttPort}`)
+  setText(served, servedText(anonymous))
 }
 
 function servedText(anonymous: string | undefined): string {
@@ -163,7 +178,7 @@ function servedText(anonymous: string | undefined): string {
     case 'never':
       return 'Nobody is served without credentials (access.anonymous: never)'
     default:
-      return 'By default, without credentials only this machine is served (access.anonymous)'
+      return ''
   }
 }
 
@@ -194,9 +209,12 @@ function drawEmpty(): void {
   element('devices-panel', HTMLElement).hidden = cards.count === 0
   if (!empty) return
   const port = readiness?.mqttPort ?? 1883
-  const host = location.hostname === '' ? '127.0.0.1' : location.hostname
-  const at = `-h ${host} -p ${port}`
+  const at = `-h ${host.replace(/^\[|\]$/g, '')} -p ${port}`
   setText(element('example', HTMLElement), `mosquitto_pub ${at} -q 1 -t devices/kitchen/telemetry -m '{"temperature":21.5}'`)
+  setText(
+    element('example-http', HTMLElement),
+    `curl '${location.origin}/api/v1/telemetry?topic=devices/kitchen/telemetry' -H 'content-type: application/json' -d '{"temperature":21.5}'`
+  )
   setText(element('example-simulation', HTMLElement), `npx tidegate sim run home --url mqtt://${host}:${port}`)
 }
 
@@ -211,7 +229,7 @@ function draw(): void {
   cards.draw(Date.now(), chartElement)
   panel.draw(Date.now())
   if (panel.device !== '' || !loaded) return
-  const first = cards.firstNumeric()
+  const first = cards.firstNumeric(Date.now())
   if (first !== undefined) choose(first)
 }
 

@@ -30,22 +30,31 @@ interface SourceRun {
   byTime: Map<bigint, number> | undefined
 }
 
+/** Points of the same source and time, and their fields so far. */
+interface Merging {
+  readonly fields: Map<string, Field>
+  readonly from: Point[]
+}
+
 type Sighting = { -readonly [Key in keyof DeviceSighting]: DeviceSighting[Key] } & { ordinal: number }
 
 /** Client id of publishes that come by HTTP; they say nothing about an MQTT client. */
 const httpClient = 'http'
 /** What a record costs beside its payload, roughly; so that many small records also fill a batch. */
 const recordBytes = 100
+const pointsPerStep = 512
 
 /** Collects decoded records, in order, into one batch. Points of the same source and time are merged, field by field. */
 export class BatchBuilder {
   readonly from: number
   #to: number
   #bytes = 0
+  #values = 0
   readonly #points: Point[] = []
   readonly #entries: BatchEntry[] = []
   readonly #runs = new Map<string, SourceRun>()
-  readonly #mergedFrom = new Map<Point, readonly Point[]>()
+  /** By index: what becomes one point when the batch is sealed. */
+  readonly #merging = new Map<number, Merging>()
   readonly #sightings = new Map<string, Sighting>()
   #ignored = 0
   #damaged = 0
@@ -74,12 +83,23 @@ export class BatchBuilder {
     return this.#bytes
   }
 
+  /** Fields of all points, before merging. */
+  get values(): number {
+    return this.#values
+  }
+
   /** Records that are held. */
   get entries(): number {
     return this.#entries.length
   }
 
   add(record: JournalRecord, decoded: Decoded): void {
+    const steps = this.addInSteps(record, decoded)
+    while (steps.next().done !== true);
+  }
+
+  /** The same in steps of a millisecond or so; the batch must not be sealed before the last one. */
+  *addInSteps(record: JournalRecord, decoded: Decoded): Generator<void, void, void> {
     this.#to = record.ordinal + 1
     if (decoded.outcome === 'ignored') {
       this.#ignored += 1
@@ -88,7 +108,9 @@ export class BatchBuilder {
     this.#bytes += recordBytes + record.payload.byteLength + record.topic.length
     this.#entries.push({ record, decoded })
     const clientId = decoded.kind === 'line' || record.clientId === httpClient ? undefined : record.clientId
-    for (const point of decoded.points) {
+    for (const [index, point] of decoded.points.entries()) {
+      if (index % pointsPerStep === pointsPerStep - 1) yield
+      this.#values += point.fields.length
       this.#place(point)
       this.#see(point.source.device, record, clientId)
     }
@@ -102,6 +124,14 @@ export class BatchBuilder {
   }
 
   seal(fields: readonly FieldDefinition[], settled: () => void): SealedBatch {
+    const mergedFrom = new Map<Point, readonly Point[]>()
+    for (const [index, merging] of this.#merging) {
+      const last = merging.from.at(-1)
+      if (last === undefined) continue
+      const merged: Point = { ...last, fields: [...merging.fields.values()] }
+      this.#points[index] = merged
+      mergedFrom.set(merged, merging.from)
+    }
     return {
       from: this.from,
       to: this.#to,
@@ -110,7 +140,7 @@ export class BatchBuilder {
       ignored: this.#ignored,
       damaged: this.#damaged,
       dropped: this.#dropped,
-      mergedFrom: this.#mergedFrom,
+      mergedFrom,
       settled
     }
   }
@@ -131,7 +161,7 @@ export class BatchBuilder {
       const index = run.byTime.get(point.timeNs)
       const earlier = index === undefined ? undefined : this.#points[index]
       if (index !== undefined && earlier !== undefined) {
-        this.#points[index] = this.#merge(earlier, point)
+        this.#merge(index, earlier, point)
         return
       }
     }
@@ -140,11 +170,14 @@ export class BatchBuilder {
     this.#points.push(point)
   }
 
-  #merge(earlier: Point, later: Point): Point {
-    const merged: Point = { ...later, fields: mergeFields(earlier.fields, later.fields) }
-    this.#mergedFrom.set(merged, [...(this.#mergedFrom.get(earlier) ?? [earlier]), later])
-    this.#mergedFrom.delete(earlier)
-    return merged
+  #merge(index: number, earlier: Point, later: Point): void {
+    let merging = this.#merging.get(index)
+    if (merging === undefined) {
+      merging = { fields: new Map(earlier.fields.map(field => [field.name, field])), from: [earlier] }
+      this.#merging.set(index, merging)
+    }
+    for (const field of later.fields) merging.fields.set(field.name, field)
+    merging.from.push(later)
   }
 
   #see(device: string, { ordinal, receivedMs }: JournalRecord, clientId: string | undefined): void {
@@ -172,9 +205,4 @@ export class BatchBuilder {
 
 function sightingOf({ device, firstSeenMs, lastSeenMs, clientId, messages, points }: Sighting): DeviceSighting {
   return { device, firstSeenMs, lastSeenMs, clientId, messages, points }
-}
-
-function mergeFields(earlier: readonly Field[], later: readonly Field[]): readonly Field[] {
-  const names = new Set(later.map(field => field.name))
-  return [...earlier.filter(field => !names.has(field.name)), ...later]
 }

@@ -59,6 +59,7 @@ export interface TimeCounts {
 
 const cachedSources = 65_536
 const cachedHeads = 16_384
+const readingsPerStep = 128
 const noPoints: readonly Point[] = []
 const dryRecord = {
   ordinal: 0,
@@ -94,22 +95,31 @@ export class Decoder {
 
   /** Decodes a record. Registers the types and series of what it admits: they belong to the batch that takes the points. */
   decode(record: JournalRecord): Decoded {
+    const steps = this.decodeInSteps(record)
+    for (;;) {
+      const step = steps.next()
+      if (step.done === true) return step.value
+    }
+  }
+
+  /** The same in steps of a millisecond or so, however long the payload is; no other record may be decoded in between. */
+  *decodeInSteps(record: JournalRecord): Generator<void, Decoded, void> {
     const plan = this.#routes.plan(record.topic)
     if (plan.ignored) return { outcome: 'ignored', route: plan.route, points: noPoints, refusals: [], kind: undefined }
     const points: Point[] = []
     const refusals = new Refusals()
-    const decoded = decodePayload(record.payload, plan.payload, refusals)
+    const decoded = yield* decodePayload(record.payload, plan.payload, refusals)
     switch (decoded?.kind) {
       case undefined:
         break
       case 'json':
-        this.#json(record, plan, decoded.value, decoded.text, points, refusals)
+        yield* this.#json(record, plan, decoded.value, decoded.text, points, refusals)
         break
       case 'scalar':
         this.#scalar(record, plan, decoded.value, points, refusals)
         break
       case 'line':
-        this.#lines(record, decoded.lines, points, refusals)
+        yield* this.#lines(record, decoded.lines, points, refusals)
         break
     }
     if (points.length === 0 && !refusals.any) refusals.add('no-fields', 'no field in the payload')
@@ -141,7 +151,14 @@ export class Decoder {
     return { outcome, route, points, ...refusal }
   }
 
-  #json(record: JournalRecord, plan: TopicPlan, value: unknown, text: string, points: Point[], refusals: Refusals): void {
+  *#json(
+    record: JournalRecord,
+    plan: TopicPlan,
+    value: unknown,
+    text: string,
+    points: Point[],
+    refusals: Refusals
+  ): Generator<void, void, void> {
     const exact = exactStamps(text)
     if (isObject(value)) {
       this.#object(record, plan, value, exact, points, refusals, '')
@@ -149,7 +166,8 @@ export class Decoder {
       if (!value.some(isObject)) return this.#list(record, plan, value, points, refusals)
       for (const [index, element] of value.entries()) {
         if (isObject(element)) this.#object(record, plan, element, exact, points, refusals, `element ${index}: `)
-        else refusals.add('not-a-reading', `element ${index} is no object`)
+        else refusals.add('not-a-reading', () => `element ${index} is no object`)
+        if (index % readingsPerStep === readingsPerStep - 1) yield
       }
     } else if (value === null) {
       refusals.add('null-value', 'the payload is null')
@@ -204,8 +222,9 @@ export class Decoder {
     this.#add(record, state, { fields, nested: false }, undefined, points, refusals, '')
   }
 
-  #lines(record: JournalRecord, lines: readonly Line[], points: Point[], refusals: Refusals): void {
-    for (const line of lines) {
+  *#lines(record: JournalRecord, lines: readonly Line[], points: Point[], refusals: Refusals): Generator<void, void, void> {
+    for (const [index, line] of lines.entries()) {
+      if (index % readingsPerStep === readingsPerStep - 1) yield
       const where = `line ${line.number}: `
       if (line.fields.length > this.#config.limits.payloadFields) {
         refusals.add('too-many-fields', `${where}more than ${this.#config.limits.payloadFields} fields`)

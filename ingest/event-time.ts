@@ -86,11 +86,13 @@ const stamps = /"(?:ts|time|timestamp)"\s*:\s*(-?\d{16,30})(?![\d.eE])/g
  */
 export function exactStamps(text: string): (rounded: unknown) => unknown {
   let found: bigint[] | undefined
+  let at = 0
   return rounded => {
     if (typeof rounded !== 'number' || Math.abs(rounded) <= Number.MAX_SAFE_INTEGER || !Number.isInteger(rounded)) return rounded
     found ??= [...text.matchAll(stamps)].map(match => BigInt(match[1] ?? 0))
-    while (found.length > 0) {
-      const next = found.shift()
+    while (at < found.length) {
+      const next = found[at]
+      at += 1
       if (next !== undefined && Number(next) === rounded) return next
     }
     return rounded

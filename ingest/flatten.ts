@@ -27,7 +27,8 @@ const timeKeySet: ReadonlySet<string> = new Set(timeKeys)
 
 /**
  * The fields of a JSON object: nested ones are joined with _, array elements by index. Nulls, numbers that are not finite
- * and what lies too deep add a refusal each and cost no neighbour; too many fields refuse the whole reading (undefined).
+ * and what lies too deep add a refusal each and cost no neighbour; too many fields, or 16 times as many values that are
+ * none, refuse the whole reading (undefined), so that the work is bounded.
  */
 export function flatten(
   reading: Record<string, unknown> | readonly unknown[],
@@ -42,10 +43,14 @@ export function flatten(
   return undefined
 }
 
+/** Values looked at for one reading, as a multiple of the fields that it may have. */
+const visitsPerField = 16
+
 class Flattener implements FlatReading {
   readonly fields: Field[] = []
   nested = false
   tooMany = false
+  #visits = 0
   readonly #options: FlattenOptions
   readonly #refusals: Refusals
   readonly #where: string
@@ -58,7 +63,7 @@ class Flattener implements FlatReading {
 
   add(values: Record<string, unknown> | readonly unknown[], prefix: string, depth: number, omit: ReadonlySet<string> | undefined): void {
     if (depth > this.#options.depth) {
-      this.#refusals.add('too-deep', `${this.#where}${prefix.slice(0, -1)} is nested deeper than ${this.#options.depth}`)
+      this.#refusals.add('too-deep', () => `${this.#where}${prefix.slice(0, -1)} is nested deeper than ${this.#options.depth}`)
       return
     }
     if (!isObject(values)) {
@@ -74,9 +79,14 @@ class Flattener implements FlatReading {
   }
 
   #value(name: string, value: unknown, depth: number): void {
+    this.#visits += 1
+    if (this.#visits > this.#options.fields * visitsPerField) {
+      this.tooMany = true
+      return
+    }
     if (typeof value === 'number') {
       if (!Number.isFinite(value)) {
-        this.#refusals.add('non-finite-number', `${this.#where}${name} is no finite number`)
+        this.#refusals.add('non-finite-number', () => `${this.#where}${name} is no finite number`)
         return
       }
       const { integers } = this.#options
@@ -84,7 +94,7 @@ class Flattener implements FlatReading {
     } else if (typeof value === 'string' || typeof value === 'boolean') {
       this.#push(name, value)
     } else if (value === null) {
-      this.#refusals.add('null-value', `${this.#where}${name} is null`)
+      this.#refusals.add('null-value', () => `${this.#where}${name} is null`)
     } else if (isObject(value) || Array.isArray(value)) {
       this.nested = true
       this.add(value, `${name}_`, depth + 1, undefined)

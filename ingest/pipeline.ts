@@ -9,7 +9,7 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import type { JournalBatch, JournalRecord, JournalSource } from '../journal/record.ts'
+import type { JournalBatch, JournalSource } from '../journal/record.ts'
 import type { Storage } from '../storage/port.ts'
 import type { Checkpoint, OutcomeTotals, StoredMessage } from '../telemetry.ts'
 import { BatchBuilder } from './batch-builder.ts'
@@ -19,7 +19,8 @@ import type { Clock } from './clock.ts'
 import { realClock } from './clock.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import { Decoder } from './decoder.ts'
-import type { Decoded, DecoderConfig, MappingTest } from './decoder.ts'
+import type { DecoderConfig, MappingTest } from './decoder.ts'
+import { DecodingTurns } from './decoding-turns.ts'
 import { PositionWaiters } from './position-waiters.ts'
 import { RecordCursor } from './record-cursor.ts'
 import type { JournalExtent } from './settlement.ts'
@@ -44,6 +45,11 @@ export interface PipelineOptions {
   readonly config: Pick<Config, 'routes' | 'ingest' | 'limits'>
   /** Called after each commit, in order. Must not block. */
   readonly onCommitted?: (committed: Committed) => void
+  /**
+   * Called once when ingest cannot go on by itself: a fault of ours, or the journal's reader has ended. Nothing is lost by
+   * it; a new start of the service goes on from the checkpoint.
+   */
+  readonly onStopped?: (error: unknown) => void
   readonly log: Logger
   readonly clock?: Clock
 }
@@ -66,8 +72,10 @@ export interface PipelineStats {
   readonly outcomes: OutcomeTotals
 }
 
-/** Decoding lets others run at least this often. */
-const yieldMs = 3
+/** A longer payload is decoded in steps: its record alone may take much longer than that. */
+const longPayload = 4096
+/** A batch is also full at so many values for each point that it may have, since what is written are values. */
+const valuesPerPoint = 5
 const readRecords = 2048
 const readAgainMs = 100
 const readBytes = 1024 * 1024
@@ -77,6 +85,7 @@ export class Pipeline implements AsyncDisposable {
   readonly #clock: Clock
   readonly #source: JournalSource
   readonly #decoder: Decoder
+  readonly #turns: DecodingTurns
   readonly #writer: BatchWriter
   readonly #waiters = new PositionWaiters()
   readonly #closing = new AbortController()
@@ -94,7 +103,6 @@ export class Pipeline implements AsyncDisposable {
   #records = 0
   #points = 0
   #batches = 0
-  #decodeMs = 0
   #waitMs = 0
 
   /** Starts to work off the journal where the catalogue says, and says so in the log when that is somewhere new. */
@@ -120,6 +128,7 @@ export class Pipeline implements AsyncDisposable {
     this.#decoder = new Decoder(decoding, storage.catalogue, {
       warn: warning => log.warn(warning, '80 % of the series that are allowed exist')
     })
+    this.#turns = new DecodingTurns(this.#decoder, log)
     this.#writer = new BatchWriter({ storage, deadLetters, clock, log })
   }
 
@@ -146,7 +155,7 @@ export class Pipeline implements AsyncDisposable {
       points: this.#points,
       batches: this.#batches,
       retries: this.#writer.retries,
-      decodeMs: this.#decodeMs,
+      decodeMs: this.#turns.decodeMs,
       waitMs: this.#waitMs,
       writeMs: this.#writer.writeMs,
       lag: Math.max(0, this.#durable - this.#checkpoint.position),
@@ -220,9 +229,11 @@ export class Pipeline implements AsyncDisposable {
         this.#writing = this.#write(batch)
       }
     } catch (error) {
-      // A fault of ours. The journal keeps everything; a new start of the service goes on from the checkpoint.
-      if (!signal.aborted) this.#options.log.fatal({ code: 'TG_BUG', err: error }, 'ingest has stopped')
       this.#waiters.close()
+      if (signal.aborted) return
+      const code = error instanceof TidegateError ? error.code : 'TG_BUG'
+      this.#options.log.fatal({ code, err: error, position: this.#checkpoint.position }, 'ingest has stopped')
+      this.#options.onStopped?.(error)
     }
   }
 
@@ -256,22 +267,27 @@ export class Pipeline implements AsyncDisposable {
     return undefined
   }
 
-  /** Reads on, again and again while the journal's files cannot be read. Answers nothing only when closing. */
+  /**
+   * Reads on, again and again while the journal's files cannot be read. Answers nothing only when closing.
+   * @throws TidegateError TG_JOURNAL_CLOSED when somebody else has closed the reader: it will never answer again
+   */
   async #read(signal: AbortSignal): Promise<JournalBatch> {
     let failures = 0
     for (;;) {
+      let batch: JournalBatch
       try {
-        const batch = await this.#source.read({ maxRecords: readRecords, maxBytes: readBytes, signal })
-        if (failures > 0) this.#options.log.info({ failures, position: this.#next }, 'the journal can be read again')
-        if (batch.to > batch.from || signal.aborted) return batch
-        throw new TidegateError('TG_JOURNAL_CLOSED', 'the journal was closed while ingest reads it')
+        batch = await this.#source.read({ maxRecords: readRecords, maxBytes: readBytes, signal })
       } catch (error) {
         if (signal.aborted) return { from: this.#next, to: this.#next, records: [], gaps: [] }
         const code = error instanceof TidegateError ? error.code : 'TG_BUG'
         if (failures === 0) this.#options.log.error({ code, err: error, position: this.#next }, 'the journal cannot be read')
         failures += 1
         await this.#clock.sleep(Math.min(readAgainMs * 2 ** Math.min(failures, 5), 5000), signal)
+        continue
       }
+      if (failures > 0) this.#options.log.info({ failures, position: this.#next }, 'the journal can be read again')
+      if (batch.to > batch.from || signal.aborted) return batch
+      throw new TidegateError('TG_JOURNAL_CLOSED', 'the journal was closed while ingest reads it')
     }
   }
 
@@ -282,43 +298,30 @@ export class Pipeline implements AsyncDisposable {
 
   #isFull(builder: BatchBuilder): boolean {
     const { batchPoints, batchBytes } = this.#options.config.ingest
+    if (builder.values >= batchPoints * valuesPerPoint) return true
     return builder.points >= batchPoints || builder.entries >= batchPoints || builder.bytes >= batchBytes
   }
 
   /** Decodes until the batch is full or what was read is used up; lets others run in between. */
   async #decode(builder: BatchBuilder, cursor: RecordCursor): Promise<void> {
-    let sliceMs = performance.now()
+    this.#turns.begin()
     for (let count = 1; !this.#isFull(builder) && !this.#closing.signal.aborted; count += 1) {
       const step = cursor.next()
       if (step === undefined) {
         this.#cursor = undefined
         break
       }
-      if (step.kind === 'record') builder.add(step.record, this.#decodeRecord(step.record))
-      else {
+      const long = step.kind === 'record' && step.record.payload.byteLength >= longPayload
+      if (step.kind === 'gap') {
         if (!step.reported) this.#options.log.error({ code: 'TG_BUG', from: this.#next, to: step.to }, 'the journal left out records')
         builder.addGap(step.to, step.why)
-      }
+      } else if (long) await this.#turns.addLong(builder, step.record)
+      else this.#turns.addShort(builder, step.record)
       this.#next = builder.to
-      // Looking at the clock costs about as much as a small record: only every 16th, and after each large one.
-      if (count % 16 !== 0 && (step.kind === 'gap' || step.record.payload.byteLength < 4096)) continue
-      const nowMs = performance.now()
-      if (nowMs - sliceMs < yieldMs) continue
-      this.#decodeMs += nowMs - sliceMs
-      await new Promise(resolve => setImmediate(resolve))
-      sliceMs = performance.now()
+      // Looking at the clock costs about as much as a small record.
+      if (long || count % 16 === 0) await this.#turns.giveWay()
     }
-    this.#decodeMs += performance.now() - sliceMs
-  }
-
-  #decodeRecord(record: JournalRecord): Decoded {
-    try {
-      return this.#decoder.decode(record)
-    } catch (error) {
-      this.#options.log.error({ code: 'TG_BUG', err: error, ordinal: record.ordinal, topic: record.topic }, 'decoding failed')
-      const detail = error instanceof Error ? error.message : 'unknown'
-      return { outcome: 'deadLettered', route: '', points: [], refusals: [{ reason: 'decoder-failed', detail }], kind: undefined }
-    }
+    this.#turns.end()
   }
 
   /** Never rejects; does nothing when closing comes first. */

@@ -14,7 +14,7 @@ export const refusalReasons = {
   'not-a-reading': 'An element of an array is no object although others are',
   'line-syntax': 'A line is not InfluxDB line protocol',
   'integer-out-of-range': 'An integer does not fit into 64 bits with sign',
-  'string-too-long': 'A string is longer than 64 KiB of UTF-8',
+  'string-too-long': 'A string is longer than 16 KiB of UTF-8',
   'name-invalid': 'The name of a measurement, device, tag or field is empty or has control characters',
   'name-too-long': 'The name of a measurement, device, tag or field is longer than 256 characters',
   'series-limit': 'A new series would exceed limits.series or limits.seriesPerDevice',
@@ -44,9 +44,10 @@ export class Refusals {
     return this.#kept !== undefined
   }
 
-  add(reason: RefusalReason, detail: string): void {
+  /** A detail given as a function is only made when it is kept: a payload may have 40,000 faults. */
+  add(reason: RefusalReason, detail: string | (() => string)): void {
     this.#kept ??= []
-    if (this.#kept.length < keptRefusals) this.#kept.push({ reason, detail: shorten(detail) })
+    if (this.#kept.length < keptRefusals) this.#kept.push({ reason, detail: shorten(typeof detail === 'string' ? detail : detail()) })
     else this.#more += 1
   }
 

@@ -17,10 +17,7 @@ import { Turns } from './embedded-turns.ts'
 export interface EmbeddedDatabaseOptions {
   /** The database is tidegate.duckdb in it; made when missing. */
   readonly folder: string
-  /**
-   * DuckDB's memory limit; what does not fit is spilled to <folder>/spill. A write that fails for want of memory doubles it,
-   * up to four times its value, until the next start.
-   */
+  /** DuckDB's memory limit, never exceeded; what does not fit is spilled to <folder>/spill. */
   readonly memoryBytes: number
   /** Default: cores − 1, at least 1. */
   readonly threads?: number
@@ -41,8 +38,6 @@ export type Loader = (connection: DuckDBConnection) => Promise<void>
 
 /** Catalogue reads that wait; each takes a few milliseconds. */
 const queuedReads = 1000
-/** How far the memory limit may grow when a write cannot be done within it. */
-const maxMemoryFactor = 4
 /** DuckDB does not notice that the same process opens a file twice, and then loses data. */
 const openFolders = new Set<string>()
 
@@ -62,7 +57,6 @@ export class EmbeddedDatabase implements AsyncDisposable {
   /** Undefined between closing and opening again, also when opening again has failed. */
   #opened: Opened | undefined
   #reopening: Promise<void> | undefined
-  #memoryBytes: number
   #generation = 0
   #stale = false
   #broken = false
@@ -74,7 +68,6 @@ export class EmbeddedDatabase implements AsyncDisposable {
     opened: Opened
   ) {
     this.#options = options
-    this.#memoryBytes = options.memoryBytes
     this.#folder = paths.folder
     this.#path = paths.path
     this.#spill = paths.spill
@@ -240,15 +233,12 @@ export class EmbeddedDatabase implements AsyncDisposable {
   }
 
   async #reopen(): Promise<void> {
-    this.#options.log.warn(
-      { code: 'TG_STORE_UNAVAILABLE', path: this.#path, memoryBytes: this.#memoryBytes },
-      'database is opened again after a failure'
-    )
+    this.#options.log.warn({ code: 'TG_STORE_UNAVAILABLE', path: this.#path }, 'database is opened again after a failure')
     const turn = await this.#reads.take()
     try {
       await this.#closeInstance()
       const paths = { path: this.#path, spill: this.#spill }
-      this.#opened = await openInstance({ ...this.#options, memoryBytes: this.#memoryBytes }, paths, Date.now() + 1000)
+      this.#opened = await openInstance(this.#options, paths, Date.now() + 1000)
       this.#generation += 1
       this.#broken = false
       this.#stale = true
@@ -259,12 +249,8 @@ export class EmbeddedDatabase implements AsyncDisposable {
 
   async #rollback(error: unknown): Promise<void> {
     this.noteFailure(error)
-    // Texts over 4 KB are kept in blocks that a checkpoint pins all at once, for a row group of 122,880 points: with too
-    // little memory no write would ever succeed again, and what was acknowledged would never become visible.
-    if (/out of memory|failed to (pin|allocate)/i.test(String(error))) {
-      this.#broken = true
-      this.#memoryBytes = Math.min(this.#memoryBytes * 2, this.#options.memoryBytes * maxMemoryFactor)
-    }
+    // Memory that DuckDB holds is only free again when the file is opened anew.
+    if (/out of memory|failed to (pin|allocate)/i.test(String(error))) this.#broken = true
     try {
       await this.#writer.run('ROLLBACK')
     } catch (failure) {

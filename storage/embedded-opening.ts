@@ -1,6 +1,8 @@
 /** Opening data/tidegate.duckdb: every bound set and locked before anything runs, and a code for all that can be in the way. */
-import { mkdir, realpath, rm, stat } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { mkdir, readdir, realpath, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
 import type { Logger } from 'pino'
@@ -21,11 +23,15 @@ export async function openInstance(
   paths: { readonly path: string; readonly spill: string },
   deadline: number
 ): Promise<Opened> {
+  // A folder of its own for each opening: DuckDB may spill while it replays its log, and what a crash has left behind may
+  // only go once the lock is held.
+  const spill = randomUUID()
+  await mkdir(paths.spill, { recursive: true })
   const settings = {
     memory_limit: `${options.memoryBytes}B`,
     threads: String(options.threads ?? Math.max(1, availableParallelism() - 1)),
     // Allowed together with enable_external_access=false: a sort that does not fit into memory still ends.
-    temp_directory: paths.spill,
+    temp_directory: join(paths.spill, spill),
     max_temp_directory_size: `${maxSpillBytes}B`,
     enable_external_access: 'false',
     autoinstall_known_extensions: 'false',
@@ -37,7 +43,9 @@ export async function openInstance(
   for (;;) {
     try {
       const instance = await DuckDBInstance.create(paths.path, settings)
-      await rm(paths.spill, { recursive: true, force: true })
+      for (const left of await readdir(paths.spill)) {
+        if (left !== spill) await rm(join(paths.spill, left), { recursive: true, force: true })
+      }
       return { instance, writer: await instance.connect(), reader: await instance.connect() }
     } catch (error) {
       if (!/could not set lock|conflicting lock/i.test(String(error))) throw openError(paths.path, error)
@@ -69,9 +77,12 @@ export async function removeEmpty(path: string, log: Logger): Promise<void> {
 }
 
 function openError(path: string, cause: unknown): TidegateError {
-  const code = /cannot open file|permission denied|read-only/i.test(String(cause)) ? 'TG_DATA_UNWRITABLE' : 'TG_STORE_UNREADABLE'
-  const message = `The database ${path} cannot be opened: ${firstLine(cause)}`
-  return new TidegateError(code, message, { cause, context: { path } })
+  const denied = /cannot open file|permission denied|read-only/i.test(String(cause))
+  const advice = denied
+    ? 'let this user read and write it'
+    : 'restore it from a backup, or move it and its .wal away: then a new one is filled with what the journal keeps'
+  const message = `The database ${path} cannot be opened; ${advice} (${firstLine(cause)})`
+  return new TidegateError(denied ? 'TG_DATA_UNWRITABLE' : 'TG_STORE_UNREADABLE', message, { cause, context: { path } })
 }
 
 /** The error for a database that somebody else has open. */

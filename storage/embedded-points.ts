@@ -30,6 +30,7 @@ const stagedPoints = {
 
 /** Ranges of time that one batch deletes from at most; every one is a statement. */
 const maxRanges = 16
+const rowsPerTurn = 8192
 const rangeGapNs = 600_000_000_000n
 
 /** What one batch did to the table of points. */
@@ -64,7 +65,7 @@ export class EmbeddedPoints {
     within: EmbeddedTransaction
   ): Promise<PointsWritten> {
     const { connection } = within
-    const rows = this.#rows(points, numberOf)
+    const rows = await this.#rows(points, numberOf)
     let leastNs = int64Max
     for (const { timeNs } of points) if (timeNs < leastNs) leastNs = timeNs
     const inserted = rows.series.length
@@ -113,12 +114,18 @@ export class EmbeddedPoints {
     }
   }
 
-  #rows(points: readonly Point[], numberOf: (source: Source, field: string) => number): Rows {
+  /** Lets the event loop turn every few milliseconds. */
+  async #rows(points: readonly Point[], numberOf: (source: Source, field: string) => number): Promise<Rows> {
     const rows: Rows = { series: [], ts: [], value: [], integer: [], text: [], known: [], newest: [], newestOf: new Map() }
     const highest = new Map<number, bigint>()
     /** Where a series and time is; only looked at from the first time that is not above its predecessors. */
     let places: Map<string, number> | undefined
+    let pauseAt = rowsPerTurn
     for (const { source, timeNs, fields } of points) {
+      if (rows.series.length >= pauseAt) {
+        await new Promise(resolve => setImmediate(resolve))
+        pauseAt = rows.series.length + rowsPerTurn
+      }
       for (const { name, value } of fields) {
         const series = numberOf(source, name)
         const before = highest.get(series)
@@ -158,7 +165,8 @@ interface Rows {
 
 /** Covers the times with few narrow ranges, so that DuckDB skips the row groups between them. */
 export function rangesOf(times: readonly bigint[]): readonly { readonly from: bigint; readonly to: bigint }[] {
-  const sorted = [...times].toSorted((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+  // Sorted as int64, which is ten times faster than with a function that compares.
+  const sorted = BigInt64Array.from(times).sort()
   const ranges: { from: bigint; to: bigint }[] = []
   for (const time of sorted) {
     const last = ranges.at(-1)

@@ -17,6 +17,9 @@ export interface InfluxWriterOptions {
   readonly requestLength?: number
 }
 
+/** Values that are encoded before the event loop turns. */
+const valuesPerTurn = 4000
+
 /**
  * Brings points to the server: up to `concurrency` requests at once, never two that hold the same device. Lines that are
  * refused together are halved until the bad ones are alone, which takes at most twice as many requests as there are lines.
@@ -41,7 +44,7 @@ export class InfluxWriter {
    */
   async write(points: readonly Point[]): Promise<readonly RejectedPoint[]> {
     const reasons = new Map<Point, string>()
-    const lanes = this.#lanes(points, reasons)
+    const lanes = await this.#lanes(points, reasons)
     const results = await Promise.allSettled(lanes.map(async lane => await this.#sendLane(lane, reasons)))
     for (const result of results) if (result.status === 'rejected') throw result.reason
     if (reasons.size === 0) return []
@@ -52,10 +55,16 @@ export class InfluxWriter {
   }
 
   /** Spreads the lines over as many lanes as may be in flight; the points of a device are all in one. */
-  #lanes(points: readonly Point[], reasons: Map<Point, string>): readonly (readonly Line[])[] {
+  async #lanes(points: readonly Point[], reasons: Map<Point, string>): Promise<readonly (readonly Line[])[]> {
     const lanes = Array.from({ length: this.#concurrency }, (): Line[] => [])
     const laneOf = new Map<string, Line[]>()
+    let values = 0
     for (const point of points) {
+      values += point.fields.length
+      if (values > valuesPerTurn) {
+        await new Promise(resolve => setImmediate(resolve))
+        values = 0
+      }
       const encoded = this.#encoder.encode(point)
       if (encoded.line === undefined) {
         reasons.set(point, encoded.reason)

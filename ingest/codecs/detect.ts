@@ -3,7 +3,7 @@ import type { RouteConfig } from '../../config.ts'
 import { Refusals } from '../refusals.ts'
 import { decodeJson } from './json.ts'
 import type { Line } from './line-protocol.ts'
-import { decodeLines } from './line-protocol.ts'
+import { decodeLinesInSteps } from './line-protocol.ts'
 import { decodeScalar } from './scalar.ts'
 
 export type PayloadKind = NonNullable<RouteConfig['payload']>
@@ -16,9 +16,10 @@ export type Decodings =
 
 /**
  * Reads a payload by the codec asked for. `auto` looks at it: { or [ first is JSON, at least one good line is line
- * protocol, all else is a plain value. Answers undefined when nothing could be read; refusals say why. Never throws.
+ * protocol, all else is a plain value. Ends with undefined when nothing could be read; refusals say why. Never throws. Lines
+ * are read in steps; the rest takes a few milliseconds at most.
  */
-export function decodePayload(payload: Uint8Array, kind: PayloadKind, refusals: Refusals): Decodings | undefined {
+export function* decodePayload(payload: Uint8Array, kind: PayloadKind, refusals: Refusals): Generator<void, Decodings | undefined, void> {
   if (payload.byteLength === 0) {
     refusals.add('empty-payload', 'the payload has no bytes')
     return undefined
@@ -31,9 +32,9 @@ export function decodePayload(payload: Uint8Array, kind: PayloadKind, refusals: 
     case 'scalar':
       return scalar(text, refusals)
     case 'line':
-      return { kind: 'line', lines: decodeLines(text, refusals) }
+      return { kind: 'line', lines: yield* decodeLinesInSteps(text, refusals) }
     case 'auto':
-      return looksLikeJson(text) ? json(text, refusals) : (linesOf(text, refusals) ?? scalar(text, refusals))
+      return looksLikeJson(text) ? json(text, refusals) : ((yield* linesOf(text, refusals)) ?? scalar(text, refusals))
   }
 }
 
@@ -78,10 +79,10 @@ function scalar(text: string, refusals: Refusals): Decodings | undefined {
 }
 
 /** Lines, if the text has at least one good one: its bad ones are then refused, else the text is something else. */
-function linesOf(text: string, refusals: Refusals): Decodings | undefined {
+function* linesOf(text: string, refusals: Refusals): Generator<void, Decodings | undefined, void> {
   if (!text.includes('=') || !text.includes(' ')) return undefined
   const found = new Refusals()
-  const lines = decodeLines(text, found)
+  const lines = yield* decodeLinesInSteps(text, found)
   if (lines.length === 0) return undefined
   refusals.addAll(found)
   return { kind: 'line', lines }

@@ -1,5 +1,6 @@
 import type { Field, FieldValue } from '../../telemetry.ts'
 import type { RefusalReason, Refusals } from '../refusals.ts'
+import { nameLength } from '../names.ts'
 import { quote } from '../refusals.ts'
 
 /** One line of InfluxDB line protocol. Names are unescaped and not checked any further. */
@@ -44,21 +45,33 @@ const int64Min = -(2n ** 63n)
  * anything after the time are faults. A bad line adds a refusal that says its number and costs no other line.
  */
 export function decodeLines(text: string, refusals: Refusals): readonly Line[] {
+  const steps = decodeLinesInSteps(text, refusals)
+  for (;;) {
+    const step = steps.next()
+    if (step.done === true) return step.value
+  }
+}
+
+/** The same in steps of 128 lines, for texts that may be long. */
+export function decodeLinesInSteps(text: string, refusals: Refusals): Generator<void, readonly Line[], void> {
   return new LineScanner(text).scan(refusals)
 }
+
+const linesPerStep = 128
+const longestName = 2 * nameLength
 
 /** No Error: a payload of nothing but bad lines must not capture a stack for each of them. */
 class LineFault {
   readonly reason: RefusalReason
-  readonly detail: string
+  readonly detail: () => string
 
-  constructor(reason: RefusalReason, detail: string) {
+  constructor(reason: RefusalReason, detail: () => string) {
     this.reason = reason
     this.detail = detail
   }
 }
 
-function fail(reason: RefusalReason, detail: string): never {
+function fail(reason: RefusalReason, detail: () => string): never {
   // oxlint-disable-next-line typescript/only-throw-error -- caught in this file, see LineFault
   throw new LineFault(reason, detail)
 }
@@ -73,16 +86,18 @@ class LineScanner {
     this.#text = text
   }
 
-  scan(refusals: Refusals): readonly Line[] {
+  *scan(refusals: Refusals): Generator<void, readonly Line[], void> {
     const lines: Line[] = []
-    while (this.#toNextLine()) {
+    for (let count = 1; this.#toNextLine(); count += 1) {
+      if (count % linesPerStep === 0) yield
       const start = this.#at
       const number = this.#number
       try {
         lines.push(this.#line())
       } catch (error) {
         if (!(error instanceof LineFault)) throw error
-        refusals.add(error.reason, `line ${number}: ${error.detail}`)
+        const { reason, detail } = error
+        refusals.add(reason, () => `line ${number}: ${detail()}`)
         this.#number = number + countNewlines(this.#text, start, this.#at)
         this.#skipLine()
       }
@@ -117,23 +132,23 @@ class LineScanner {
     this.#skipSpaces()
     const timeNs = this.#time()
     this.#skipSpaces()
-    if (!this.#atEnd()) fail('line-syntax', `${this.#here()} follows the time`)
+    if (!this.#atEnd()) fail('line-syntax', () => `${this.#here()} follows the time`)
     return { head, measurement, tags, fields, timeNs, number }
   }
 
   #tags(): (readonly [string, string])[] {
     const tags: (readonly [string, string])[] = []
     while (this.#text.charCodeAt(this.#at) === comma) {
-      if (tags.length === mostTags) fail('too-many-tags', `more than ${mostTags} tags`)
+      if (tags.length === mostTags) fail('too-many-tags', () => `more than ${mostTags} tags`)
       this.#at += 1
       const key = this.#name('tag', true)
-      if (this.#text.charCodeAt(this.#at) !== equals) fail('line-syntax', `the tag ${quote(key)} has no value`)
+      if (this.#text.charCodeAt(this.#at) !== equals) fail('line-syntax', () => `the tag ${quote(key)} has no value`)
       this.#at += 1
       const value = this.#name('tag value', true)
       if (this.#text.charCodeAt(this.#at) === equals) {
-        fail('line-syntax', `an unescaped = in the value of tag ${quote(key)}`)
+        fail('line-syntax', () => `an unescaped = in the value of tag ${quote(key)}`)
       }
-      if (tags.some(([known]) => known === key)) fail('line-syntax', `the tag ${quote(key)} comes twice`)
+      if (tags.some(([known]) => known === key)) fail('line-syntax', () => `the tag ${quote(key)} comes twice`)
       tags.push([key, value])
     }
     return tags
@@ -143,7 +158,7 @@ class LineScanner {
     const fields: Field[] = []
     for (;;) {
       const name = this.#name('field', true)
-      if (this.#text.charCodeAt(this.#at) !== equals) fail('line-syntax', `the field ${quote(name)} has no value`)
+      if (this.#text.charCodeAt(this.#at) !== equals) fail('line-syntax', () => `the field ${quote(name)} has no value`)
       this.#at += 1
       fields.push({ name, value: this.#text.charCodeAt(this.#at) === doubleQuote ? this.#string() : this.#value(name) })
       if (this.#text.charCodeAt(this.#at) !== comma) return fields
@@ -167,8 +182,10 @@ class LineScanner {
       }
     }
     this.#at = at
-    if (at === start) fail('line-syntax', `a ${what} is missing at ${this.#here()}`)
+    if (at === start) fail('line-syntax', () => `a ${what} is missing at ${this.#here()}`)
     const raw = this.#text.slice(start, at)
+    // Also with every character escaped it would be too long; taking the escapes out of a whole payload takes 40 ms.
+    if (raw.length > longestName) fail('name-too-long', () => `the ${what} ${quote(raw)} is too long`)
     if (!this.#escaped) return raw
     return equalsIsSpecial ? raw.replaceAll(/\\([,= ])/g, '$1') : raw.replaceAll(/\\([, ])/g, '$1')
   }
@@ -192,7 +209,7 @@ class LineScanner {
         return escaped ? raw.replaceAll(/\\(["\\])/g, '$1') : raw
       }
     }
-    fail('line-syntax', 'a string has no closing quote')
+    fail('line-syntax', () => 'a string has no closing quote')
   }
 
   #value(name: string): FieldValue {
@@ -201,21 +218,21 @@ class LineScanner {
     if (truth !== undefined) return truth
     if (decimal.test(token)) {
       const value = Number(token)
-      if (!Number.isFinite(value)) fail('non-finite-number', `the field ${quote(name)} is too large for a float`)
+      if (!Number.isFinite(value)) fail('non-finite-number', () => `the field ${quote(name)} is too large for a float`)
       return value
     }
     const suffix = token.at(-1)
     const digits = token.slice(0, -1)
     if ((suffix === 'i' || (suffix === 'u' && !digits.startsWith('-'))) && wholeNumber.test(digits)) return integer(name, digits)
-    if (nonFinite.test(token)) fail('non-finite-number', `the field ${quote(name)} is ${token}`)
-    fail('line-syntax', `the field ${quote(name)} has the value ${quote(token)}`)
+    if (nonFinite.test(token)) fail('non-finite-number', () => `the field ${quote(name)} is ${token}`)
+    fail('line-syntax', () => `the field ${quote(name)} has the value ${quote(token)}`)
   }
 
   #time(): bigint | undefined {
     if (this.#atEnd()) return undefined
     const token = this.#token()
     const timeNs = wholeNumber.test(token) && !token.startsWith('+') ? BigInt(token) : undefined
-    if (timeNs === undefined || timeNs > int64Max || timeNs < int64Min) fail('line-syntax', `${quote(token)} is no time`)
+    if (timeNs === undefined || timeNs > int64Max || timeNs < int64Min) fail('line-syntax', () => `${quote(token)} is no time`)
     return timeNs
   }
 
@@ -248,7 +265,7 @@ class LineScanner {
 function integer(name: string, digits: string): bigint {
   const value = BigInt(digits.startsWith('+') ? digits.slice(1) : digits)
   if (value > int64Max || value < int64Min) {
-    fail('integer-out-of-range', `the field ${quote(name)} does not fit into 64 bits`)
+    fail('integer-out-of-range', () => `the field ${quote(name)} does not fit into 64 bits`)
   }
   return value
 }

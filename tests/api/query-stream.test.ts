@@ -1,10 +1,15 @@
 import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
 import http from 'node:http'
 import type { IncomingMessage } from 'node:http'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { pino } from 'pino'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { rawItemToJson } from '../../api/items.ts'
 import { RowText } from '../../api/row-stream.ts'
+import { EmbeddedStatements } from '../../storage/embedded-statements.ts'
+import { EmbeddedStore } from '../../storage/embedded-store.ts'
 import type { RawRow } from '../../storage/port.ts'
 import { FakeStorage, journal, listen, nowNs, openApi, parseJson, responseOf, rowOf, sourceOf, until } from './fakes.ts'
 
@@ -146,6 +151,55 @@ describe('a client that goes away', () => {
     response.destroy()
     await until(() => storage.ended === 1, 'the query ends')
     expect(storage.handedOut).toBeLessThanOrEqual(15_000)
+  })
+
+  it('stops the statement that DuckDB runs for it, and the next one gets its turn', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'tidegate-api-'))
+    const endless = 'SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range = -1'
+    // oxlint-disable-next-line typescript/unbound-method -- called with its own `this` below
+    const run = EmbeddedStatements.prototype.run
+    const outcomes: unknown[] = []
+    let running = 0
+    const slow = vi.spyOn(EmbeddedStatements.prototype, 'run').mockImplementation(async function (
+      this: EmbeddedStatements,
+      _,
+      signal,
+      take
+    ) {
+      running += 1
+      await run.call(this, { sql: endless, values: {}, types: {} }, signal, take).catch((error: unknown) => {
+        outcomes.push(error)
+        throw error
+      })
+    })
+    try {
+      await using storage = await EmbeddedStore.open({
+        folder,
+        memoryBytes: 64 * 1024 ** 2,
+        retentionMs: 86_400_000,
+        queryTimeoutMs: 60_000,
+        queuedQueries: 0,
+        log: pino({ level: 'silent' })
+      })
+      const points = [{ source: sourceOf('oven'), timeNs: nowNs - 5n, fields: [{ name: 't', value: 181.5 }], ordinal: 0 }]
+      const totals = { stored: 1, deadLettered: 0, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 }
+      await storage.write({ points, fields: [], devices: [] }, async () => ({ journal, position: 1, since: 0, totals }))
+      await using api = await openApi({ storage })
+      const address = `${await listen(api)}/api/v1/query`
+      // Both turns are taken; there is no queue.
+      const requests = [1, 2].map(() => http.get(address, { agent: false }).on('error', () => {}))
+      await until(() => running === 2, 'both statements run')
+      const refused = await get(address)
+      expect([refused.statusCode, JSON.parse(await textOf(refused))]).toMatchObject([503, { code: 'TG_QUERY_BUSY' }])
+      for (const request of requests) request.destroy()
+      await until(() => outcomes.length === 3, 'both statements end')
+      expect(outcomes.slice(1)).toMatchObject([{ code: 'TG_QUERY_CANCELLED' }, { code: 'TG_QUERY_CANCELLED' }])
+      slow.mockRestore()
+      expect(JSON.parse(await textOf(await get(address)))).toMatchObject({ items: [{ device: 'oven', fields: { t: 181.5 } }] })
+    } finally {
+      slow.mockRestore()
+      await rm(folder, { recursive: true, force: true })
+    }
   })
 
   it('stops waiting for its record', async () => {

@@ -47,6 +47,32 @@ describe('FrameParser', () => {
     )
   })
 
+  test('compacting between the pieces changes nothing, and a short rest does not keep the chunk that it came in', () => {
+    fc.assert(
+      fc.property(fc.array(packets, { minLength: 1, maxLength: 8 }), fc.array(fc.nat(), { maxLength: 20 }), (stream, cuts) => {
+        const parser = new FrameParser()
+        const frames: string[] = []
+        for (const chunk of cut(Buffer.concat(stream), cuts)) {
+          parser.push(chunk)
+          while (parser.next(bound) === frameStatus.complete) {
+            frames.push(parser.buffer.toString('latin1', parser.start, parser.bodyEnd))
+            parser.consume()
+          }
+          parser.compact()
+          expect(parser.buffer.length).toBeLessThanOrEqual(Math.max(256, parser.pendingBytes * 4))
+        }
+        expect(frames).toEqual(stream.map(bytes => bytes.toString('latin1')))
+      })
+    )
+    const parser = new FrameParser()
+    const first = publish('t', Buffer.alloc(60_000, 1))
+    parser.push(Buffer.concat([first, pingreq.subarray(0, 1)]))
+    expect(parser.next(bound)).toBe(frameStatus.complete)
+    parser.consume()
+    parser.compact()
+    expect([parser.pendingBytes, parser.buffer.length]).toEqual([1, 256])
+  })
+
   test('every single cut of two packets gives the two packets', () => {
     const stream = Buffer.concat([
       publish('devices/a/telemetry', '{"t":1}', { qos: 1, id: 258 }),

@@ -97,6 +97,16 @@ describe('acknowledgements', () => {
     await until(() => served.journal.records.length === 2, 'both are appended')
     expect(served.journal.records.map(({ payload }) => payload)).toEqual(['one', 'two'])
   })
+
+  test('large publishes right behind CONNECT are taken: the bound for strangers ends with it', async () => {
+    await using served = await serveBroker()
+    using client = await RawClient.open(served.port)
+    const payloads = ['a', 'b', 'c'].map(letter => letter.repeat(200_000))
+    client.send(connect('large'), ...payloads.map((payload, index) => publish('t', payload, { qos: 1, id: index + 1 })))
+    await client.received(4)
+    expect(client.packets).toEqual(['connack:0,0', 'puback:1', 'puback:2', 'puback:3'])
+    expect(served.journal.records.map(({ payload }) => payload)).toEqual(payloads)
+  })
 })
 
 describe('QoS 2', () => {
@@ -162,6 +172,71 @@ describe('QoS 2', () => {
 })
 
 describe('back-pressure', () => {
+  test('acknowledgements that wait for the disk are bounded, those of PUBREL and of resent publishes too', async () => {
+    const journal = new FakeJournal({ auto: false })
+    await using served = await serveBroker({ journal, limits: { inFlight: 10 } })
+    using client = await RawClient.connect(served.port, 'flood')
+    client.send(publish('t', 'a', { qos: 1, id: 1 }), publish('t', 'b', { qos: 2, id: 2 }))
+    const resends = Array.from({ length: 500 }, () => publish('t', 'b', { qos: 2, id: 2, dup: true }))
+    const releases = Array.from({ length: 3000 }, (_, index) => pubrel(100 + index))
+    client.send(...resends, ...releases)
+    await until(() => served.broker.stats.heldBytes > 0, 'the rest is held')
+    await pause()
+    expect(served.broker.stats.unacknowledged).toBeLessThanOrEqual(10)
+    journal.sync()
+    const all = await client.received(1 + 2 + 500 + 3000)
+    expect(all.slice(1)).toEqual([
+      'puback:1',
+      'pubrec:2',
+      ...resends.map(() => 'pubrec:2'),
+      ...releases.map((_, index) => `pubcomp:${100 + index}`)
+    ])
+    expect(served.broker.stats).toMatchObject({ resends: 500, unacknowledged: 0, heldBytes: 0 })
+    expect(journal.records).toHaveLength(2)
+  })
+
+  test('a client that does not read its replies is closed when its keep alive is over', async () => {
+    using clock = fakeIntervals()
+    await using served = await serveBroker({ limits: { heldBytes: 1024 } })
+    using client = await RawClient.connect(served.port, 'deaf', { keepAlive: 1 })
+    client.socket.pause()
+    client.socket.write(Buffer.alloc(8_000_000, pingreq))
+    let received = 0
+    let rounds = 0
+    await until(() => {
+      const { bytesReceived, pausedSockets } = served.broker.stats
+      rounds = bytesReceived === received && pausedSockets === 1 ? rounds + 1 : 0
+      received = bytesReceived
+      return rounds > 50
+    }, 'it is not read any more')
+    clock.advance(60_000)
+    await until(() => served.broker.stats.connections === 0, 'it is closed')
+    expect(served.broker.stats.pausedSockets).toBe(0)
+  })
+
+  test('unfinished packets of all connections are bounded: the one that is unfinished longest is closed', async () => {
+    await using served = await serveBroker({ maxPacketBytes: 50_000, limits: { heldBytesTotal: 200_000 } })
+    const whole = publish('big', Buffer.alloc(40_000, 65), { qos: 1, id: 1 })
+    const slow = await Promise.all(Array.from({ length: 12 }, (_, number) => RawClient.connect(served.port, `slow-${number}`)))
+    const closed: number[] = []
+    for (const [number, client] of slow.entries()) client.socket.on('close', () => closed.push(number))
+    for (const client of slow) {
+      const before = served.broker.stats.bytesReceived
+      client.send(whole.subarray(0, -1))
+      await until(() => served.broker.stats.bytesReceived === before + whole.length - 1, 'its bytes have come')
+      expect(served.broker.stats.heldBytes).toBeLessThanOrEqual(200_000)
+    }
+    await until(() => closed.length === 8, 'those above the bound are closed')
+    expect(closed.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+    expect(served.broker.refusals.at(-1)?.reason).toMatch(/unfinished longest/)
+    for (const client of slow.slice(8)) {
+      client.send(whole.subarray(-1))
+      expect(await client.received(2)).toEqual(['connack:0,0', 'puback:1'])
+    }
+    expect(served.broker.stats.heldBytes).toBe(0)
+    for (const client of slow) client.socket.destroy()
+  })
+
   test('while the journal is full QoS 1 and 2 wait and QoS 0 is shed; then all go on in order', async () => {
     const journal = new FakeJournal()
     await using served = await serveBroker({ journal })

@@ -3,7 +3,7 @@ import { connect, connectAsync } from 'mqtt'
 import type { IClientOptions, MqttClient } from 'mqtt'
 import { describe, expect, test } from 'vitest'
 import { FakeJournal } from './fake-journal.ts'
-import { RawClient, packet, puback, publish, serveBroker, subscribe, text, uint16, until } from './raw-client.ts'
+import { RawClient, packet, pingreq, puback, publish, serveBroker, subscribe, text, uint16, until } from './raw-client.ts'
 
 interface Subscriber extends AsyncDisposable {
   readonly client: MqttClient
@@ -209,6 +209,50 @@ describe('persistent sessions', () => {
     await until(() => served.broker.stats.offlineDropped === 15, 'fifteen are counted')
     using back = await RawClient.connect(served.port, 'sleeper', { clean: false })
     expect(await back.received(11)).toEqual(['connack:1,0', ...Array.from({ length: 10 }, (_, index) => `publish:1:t:${index}`)])
+  })
+
+  test('the bytes queued for all sleeping sessions are bounded, and free again when they are acknowledged or the session ends', async () => {
+    // Room for three messages of 1,000 bytes with what surrounds them.
+    await using served = await serveBroker({ limits: { queuedBytes: 4000 } })
+    for (const name of ['one', 'two']) {
+      using client = await RawClient.connect(served.port, name, { clean: false })
+      client.send(subscribe(1, [name, 1]))
+      await client.received(2)
+    }
+    await until(() => served.broker.stats.connections === 0, 'both sleep')
+    using source = await RawClient.connect(served.port, 'source')
+    const send = async (topic: string, letter: string): Promise<void> => {
+      const routed = served.broker.stats.routed + 1
+      source.send(publish(topic, letter.repeat(1000), { qos: 1, id: 1 }))
+      await until(() => served.broker.stats.routed === routed && served.broker.stats.routeQueue === 0, `${letter} is routed`)
+    }
+    for (const [topic, letter] of [
+      ['one', 'a'],
+      ['two', 'b'],
+      ['two', 'c'],
+      ['one', 'd']
+    ] as const)
+      await send(topic, letter)
+    expect(served.broker.stats.offlineDropped).toBe(1)
+    const wake = async (name: string, letters: readonly string[]): Promise<void> => {
+      using client = await RawClient.connect(served.port, name, { clean: false })
+      const all = await client.received(1 + letters.length)
+      expect(all.slice(1).map(described => described.slice(-1))).toEqual(letters)
+      client.send(...letters.map((_, index) => puback(client.raw[index + 1]?.readUInt16BE(2 + 1 + 2 + name.length) ?? 0)))
+      client.send(pingreq)
+      await client.received(2 + letters.length)
+    }
+    await wake('two', ['b', 'c'])
+    await until(() => served.broker.stats.connections === 1, 'it sleeps again')
+    for (const letter of ['e', 'f', 'g']) await send('two', letter)
+    expect(served.broker.stats.offlineDropped).toBe(2)
+    {
+      using ends = await RawClient.connect(served.port, 'one', { clean: true })
+      expect(ends.packets).toEqual(['connack:0,0'])
+    }
+    await send('two', 'h')
+    expect(served.broker.stats.offlineDropped).toBe(2)
+    await wake('two', ['e', 'f', 'h'])
   })
 
   test('what was sent and not acknowledged comes again with DUP, what was acknowledged does not', async () => {

@@ -117,7 +117,7 @@ describe('RetainedMessages', () => {
     const step = fc.record({ set: fc.boolean(), topic: topics })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), filters, (steps, filter) => {
-        const retained = new RetainedMessages<string>(1000)
+        const retained = new RetainedMessages<string>({ messages: 1000, bytes: 1e6 }, message => message.length)
         const model = new Map<string, string>()
         for (const [index, { set, topic }] of steps.entries()) {
           const message = `${topic} ${index}`
@@ -138,7 +138,7 @@ describe('RetainedMessages', () => {
   })
 
   test('at the limit a known topic is replaced and a new one is not kept', () => {
-    const retained = new RetainedMessages<string>(2)
+    const retained = new RetainedMessages<string>({ messages: 2, bytes: 10 }, message => message.length)
     expect([retained.set('a', '1'), retained.set('b', '2'), retained.set('c', '3'), retained.set('a', '4')]).toEqual([
       true,
       true,
@@ -148,5 +148,10 @@ describe('RetainedMessages', () => {
     retained.delete('b')
     expect(retained.set('c', '5')).toBe(true)
     expect([...retained.match('#')].toSorted()).toEqual(['4', '5'])
+    // Of 10 bytes the other topic takes one. What finds no room leaves nothing older in its place.
+    expect(retained.set('a', '123456789')).toBe(true)
+    expect(retained.set('a', '1234567890')).toBe(false)
+    expect([...retained.match('#')]).toEqual(['5'])
+    expect(retained.set('b', '123456789')).toBe(true)
   })
 })

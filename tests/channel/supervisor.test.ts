@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pino } from 'pino'
@@ -11,24 +11,40 @@ import { eventually } from '../harness/tidegate.ts'
 
 /**
  * A service in miniature: it reports what it was told as a checkpoint (so that the test sees it), appends what it is told
- * to by a connection change, and dies when a client called `die` connects.
+ * to by a connection change, dies when a client called `die` connects and hangs for one called `hang`. With a file in
+ * http.hosts it cannot bind in its second life, and says so without ending.
  */
 const childSource = `
+import { appendFileSync, readFileSync } from 'node:fs'
 let started
+let durable
+let pings = 0
 const heard = []
+function firstMessage([first, livesFile]) {
+  if (livesFile === undefined) return first ?? 'listening'
+  appendFileSync(livesFile, 'x')
+  return readFileSync(livesFile, 'utf8') === 'xx' ? 'failed' : 'listening'
+}
 process.on('message', message => {
+  if (message.type === 'ping') {
+    pings++
+    process.send(pings === 8 ? { type: 'checkpoint', position: -8 } : { type: 'pong' })
+  }
   heard.push(message.type)
-  if (message.type === 'start') { started = message; process.send({ type: started.config.http.hosts[0] ?? 'listening', port: message.httpPort || 4321, code: 'TG_PORT_TAKEN', message: 'http.port 80 is taken' }) }
+  if (message.type === 'durable') durable = message.durable
+  if (message.type === 'start') { started = message; process.send({ type: firstMessage(started.config.http.hosts), port: message.httpPort || 4321, code: 'TG_PORT_TAKEN', message: 'http.port 80 is taken' }) }
   if (message.type === 'journal') process.send({ type: 'checkpoint', position: message.durable })
   if (message.type === 'durable') process.send({ type: 'checkpoint', position: message.durable })
   if (message.type === 'connections') {
     for (const clientId of message.connected) {
       if (clientId === 'die') process.exit(3)
+      if (clientId === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
       if (!message.all) process.send({ type: 'append', request: 9, publish: { clientId, topic: heard.join(' '), payload: Buffer.from([0, 255]) } })
     }
   }
   if (message.type === 'appended') process.send({ type: 'checkpoint', position: message.ordinal })
   if (message.type === 'appendRefused') process.send({ type: 'checkpoint', position: message.code.length })
+  if (message.type === 'drain' && durable === 666) process.exit(4)
   if (message.type === 'drain') process.send({ type: 'drained' }, () => process.exit(0))
 })
 process.on('disconnect', () => process.exit(0))
@@ -44,19 +60,33 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-function ports(options: { readonly firstMessage?: string; readonly append?: (publish: ForwardedPublish) => Promise<number> } = {}) {
+function ports(
+  options: {
+    readonly firstMessage?: string
+    readonly livesFile?: string
+    readonly hangsAfterMs?: number
+    readonly append?: (publish: ForwardedPublish) => Promise<number>
+  } = {}
+) {
   const checkpoints: number[] = []
   const config = defaultConfig()
   const made: SupervisorPorts = {
-    config: { ...config, http: { ...config.http, port: 0, hosts: options.firstMessage === undefined ? [] : [options.firstMessage] } },
+    config: { ...config, http: { ...config.http, port: 0, hosts: hostsOf(options) } },
     log: pino({ level: 'silent' }),
     modulePath,
     append: options.append ?? (() => Promise.resolve(0)),
     counts: () => Promise.resolve({} as EdgeCounts),
     onCheckpoint: position => checkpoints.push(position),
-    connectedClientIds: () => []
+    connectedClientIds: () => [],
+    ...(options.hangsAfterMs === undefined ? {} : { hangsAfterMs: options.hangsAfterMs })
   }
   return { made, checkpoints }
+}
+
+/** What the child is told by a setting that it has no use for. */
+function hostsOf({ firstMessage, livesFile }: { readonly firstMessage?: string; readonly livesFile?: string }): readonly string[] {
+  if (livesFile !== undefined) return ['', livesFile]
+  return firstMessage === undefined ? [] : [firstMessage]
 }
 
 const journal = { uuid: 'u', oldest: () => 5 }
@@ -76,7 +106,16 @@ describe('Supervisor', () => {
 
   it('rejects when the service ends before it listens', async () => {
     const { made } = ports()
-    await expect(Supervisor.start({ ...made, modulePath: path.join(folder, 'missing.mjs') })).rejects.toMatchObject({ code: 'TG_BUG' })
+    const short = path.join(folder, 'short.mjs')
+    await writeFile(short, 'process.exit(7)')
+    const lines: string[] = []
+    const log = pino({ level: 'trace' }, { write: line => lines.push(line) })
+    await expect(Supervisor.start({ ...made, modulePath: short, log })).rejects.toMatchObject({
+      code: 'TG_BUG',
+      message: 'the service ended before it listened (exit code 7)'
+    })
+    // It is not started again, and nothing says that it is.
+    expect(lines).toEqual([])
   })
 
   it('starts a dead service again on the same port and tells it the journal anew', async () => {
@@ -93,6 +132,71 @@ describe('Supervisor', () => {
       checkpoints.filter(position => position === 250).length === 2 ? true : undefined
     )
     expect(supervisor.httpPort).toBe(4321)
+  })
+
+  it('kills a service that hangs, and starts another', async () => {
+    const { made, checkpoints } = ports({ hangsAfterMs: 1800 })
+    await using supervisor = await Supervisor.start(made)
+    supervisor.openJournal(journal, 40)
+    const firstPid = supervisor.pid
+    await eventually('more pings were answered than make a silent service hang', () => (checkpoints.includes(-8) ? true : undefined))
+    expect([supervisor.pid, supervisor.restarts]).toEqual([firstPid, 0])
+    supervisor.connections({ connected: ['hang'], disconnected: [] })
+    await eventually('another service has read the journal', () =>
+      supervisor.pid !== firstPid && checkpoints.filter(position => position === 40).length === 2 ? true : undefined
+    )
+    expect(supervisor.restarts).toBe(1)
+  })
+
+  it('starts a service again that could not bind its port in a later life, instead of leaving it without one', async () => {
+    const { made, checkpoints } = ports({ livesFile: path.join(folder, 'lives') })
+    await using supervisor = await Supervisor.start(made)
+    supervisor.openJournal(journal, 8)
+    await eventually('the first knows the journal', () => (checkpoints.includes(8) ? true : undefined))
+    supervisor.connections({ connected: ['die'], disconnected: [] })
+    await eventually('the third life runs', () => (supervisor.restarts === 2 ? true : undefined))
+    expect(await readFile(path.join(folder, 'lives'), 'utf8')).toMatch(/^xx/)
+    await eventually('it listens', async () => ((await readFile(path.join(folder, 'lives'), 'utf8')) === 'xxx' ? true : undefined))
+  })
+
+  it('waits longer and longer for a service that dies without having moved the checkpoint', async () => {
+    const waits: unknown[] = []
+    const { made, checkpoints } = ports()
+    const log = pino({ level: 'error' }, { write: line => waits.push((JSON.parse(line) as { backoffMs: number }).backoffMs) })
+    await using supervisor = await Supervisor.start({ ...made, log })
+    supervisor.openJournal(journal, 30)
+    for (const life of [1, 2, 3]) {
+      await eventually('it knows the journal', () => (checkpoints.length >= life ? true : undefined))
+      supervisor.connections({ connected: ['die'], disconnected: [] })
+      await eventually('it is dead', () => (waits.length === life ? true : undefined))
+    }
+    expect(waits).toEqual([100, 200, 400])
+    await eventually('the fourth knows the journal', () => (checkpoints.length >= 4 ? true : undefined))
+    supervisor.advance(31)
+    await eventually('it has moved the checkpoint', () => (checkpoints.includes(31) ? true : undefined))
+    supervisor.connections({ connected: ['die'], disconnected: [] })
+    await eventually('it is dead too', () => (waits.length === 4 ? true : undefined))
+    expect(waits.at(-1)).toBe(50)
+  })
+
+  it('tells a service that drains how far the journal is durable before it does', async () => {
+    const { made, checkpoints } = ports()
+    const supervisor = await Supervisor.start(made)
+    supervisor.openJournal(journal, 10)
+    await eventually('it knows the journal', () => (checkpoints.includes(10) ? true : undefined))
+    supervisor.advance(11)
+    expect(await supervisor.drain(5_000)).toBe(true)
+    expect(checkpoints).toEqual([10, 11])
+    await supervisor.close()
+  })
+
+  it('says so when the service dies instead of draining', async () => {
+    const supervisor = await Supervisor.start(ports().made)
+    supervisor.advance(666)
+    expect(await supervisor.drain(5_000)).toBe(false)
+    expect(supervisor.restarts).toBe(0)
+    await supervisor.close()
+    expect(await supervisor.drain(5_000)).toBe(false)
   })
 
   it('appends for the service and answers with the ordinal, or with the code of the refusal', async () => {

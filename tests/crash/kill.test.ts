@@ -1,8 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { readLedger, Recorder } from '../harness/recorder.ts'
+import { Recorder } from '../harness/recorder.ts'
+import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
 const rounds = Number(process.env['TIDEGATE_CRASH_ROUNDS'] ?? 20)
@@ -17,37 +19,6 @@ function randomFrom(seed: number): () => number {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296
   }
-}
-
-/** Publishes from every device every few milliseconds until stopped. */
-function load(recorder: Recorder): { stop(): void } {
-  const timer = setInterval(() => {
-    if (recorder.unanswered < 5_000) recorder.publishAll()
-  }, 8)
-  return { stop: () => clearInterval(timer) }
-}
-
-async function settled(tidegate: Tidegate, recorder: Recorder): Promise<void> {
-  await eventually('every publish is answered', () => (recorder.unanswered === 0 ? true : undefined), 60_000)
-  await eventually(
-    'nothing is left in the journal',
-    async () => ((await readLedger(tidegate.httpUrl)).inJournal === 0 ? true : undefined),
-    60_000
-  )
-}
-
-async function expectAllThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
-  expect(await recorder.compare(tidegate.httpUrl)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
-  const ledger = await readLedger(tidegate.httpUrl)
-  const { stored, deadLettered, ignored, deduplicated, dropped, damaged } = ledger
-  expect(stored + deadLettered + ignored + deduplicated + dropped + damaged).toBe(ledger.accepted)
-  expect({ deadLettered, ignored, dropped, damaged, balanced: ledger.balanced }).toEqual({
-    deadLettered: 0,
-    ignored: 0,
-    dropped: 0,
-    damaged: 0,
-    balanced: true
-  })
 }
 
 describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
@@ -66,7 +37,7 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     let tidegate = await Tidegate.start({ folder, ...ports })
     ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
     await recorder.connect(tidegate.mqttUrl, 20)
-    const publishing = load(recorder)
+    const publishing = publishSteadily(recorder)
     for (let round = 1; round <= rounds; round++) {
       const before = recorder.acknowledged
       await eventually(
@@ -86,12 +57,44 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     expect(await tidegate.stop()).toBe(0)
   })
 
+  it('loses nothing acknowledged and stores nothing twice when a stop is cut short', async () => {
+    const random = randomFrom(seed + 2)
+    const own = path.join(folder, 'stopping')
+    let ports = { mqttPort: 0, httpPort: 0 }
+    await using recorder = new Recorder('stopping')
+    let tidegate = await Tidegate.start({ folder: own, ...ports })
+    try {
+      ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
+      await recorder.connect(tidegate.mqttUrl, 20)
+      const publishing = publishSteadily(recorder)
+      let cutShort = 0
+      for (let round = 1; round <= Math.min(rounds, 6); round++) {
+        const moment = recorder.acknowledged + 500 + Math.floor(random() * 1_000)
+        await eventually(`round ${round}: the moment of the stop`, () => (recorder.acknowledged >= moment ? true : undefined), 60_000)
+        const stopped = tidegate.stop()
+        // From its first step to about its last.
+        await Promise.race([stopped, delay(random() * 400)])
+        await tidegate.kill()
+        if ((await stopped) === null) cutShort++
+        tidegate = await Tidegate.start({ folder: own, ...ports })
+      }
+      publishing.stop()
+      await settled(tidegate, recorder)
+      await expectAllThere(tidegate, recorder)
+      console.log(`${cutShort} stops were cut short`)
+      expect(cutShort).toBeGreaterThan(0)
+      expect(await tidegate.stop()).toBe(0)
+    } finally {
+      await tidegate[Symbol.asyncDispose]()
+    }
+  })
+
   it('goes on from the checkpoint within two seconds when the service alone is killed, and the edge acknowledges meanwhile', async () => {
     const random = randomFrom(seed + 1)
     await using tidegate = await Tidegate.start()
     await using recorder = new Recorder('service')
     await recorder.connect(tidegate.mqttUrl, 20)
-    const publishing = load(recorder)
+    const publishing = publishSteadily(recorder)
     const secondsAway: number[] = []
     for (let round = 1; round <= rounds; round++) {
       const moment = recorder.acknowledged + 50 + Math.floor(random() * 1_000)

@@ -65,13 +65,13 @@ describe('answers of the API', () => {
 
 describe('what is shown', () => {
   it('values are short and true', () => {
-    const shown = [21.503, 1234.567, 0.00001234, 5e15, -2185.75, 0, true, false, 'eco', ''].map(formatValue)
+    const shown = [21.503, 1234.567, 0.00001234, 5e15, -2185.75, 0, true, false, 'eco', ''].map(value => formatValue(value))
     expect(shown).toEqual(['21.5', '1,234.6', '1.234e-5', '5.000e+15', '-2,185.8', '0', 'yes', 'no', 'eco', '(empty)'])
   })
 
   it('counts, rates and ages too', () => {
     expect([0, 5331, 9_999_999, 12_340_000].map(formatCount)).toEqual(['0', '5,331', '9,999,999', '12.34M'])
-    expect([0, 6.62, 9.94, 9.96, 2000.4].map(formatRate)).toEqual(['0.0', '6.6', '9.9', '10', '2,000'])
+    expect([0, 6.62, 9.94, 9.96, 2000.4].map(formatRate)).toEqual(['0', '6.6', '9.9', '10', '2,000'])
     expect([-5_000, 900, 61_000, 600_000, 86_400_000, 864_000_000].map(formatAge)).toEqual([
       'now',
       'now',

@@ -1,3 +1,6 @@
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
 import { connectAsync } from 'mqtt'
 import { describe, expect, it } from 'vitest'
 import { readLedger } from '../harness/recorder.ts'
@@ -53,6 +56,39 @@ describe('HTTP, with the real processes', () => {
       })
     }
     await eventually('one record has its outcome', async () => ((await readLedger(tidegate.httpUrl)).stored === 1 ? true : undefined))
+  })
+
+  it('a damaged database stops no publish: readiness says what to do, and when that is done everything is there', async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'tidegate-damaged-'))
+    const file = path.join(folder, 'tidegate.duckdb')
+    await writeFile(file, 'no database '.repeat(1000))
+    try {
+      await using tidegate = await Tidegate.start({ folder })
+      const client = await connectAsync(tidegate.mqttUrl, { clientId: 'kiln' })
+      for (let index = 0; index < 5; index += 1) {
+        await client.publishAsync('devices/kiln/telemetry', JSON.stringify({ heat: 900 + index }), { qos: 1 })
+      }
+      await eventually('readiness says it', async () => {
+        const { status, body } = await get(tidegate, '/readyz')
+        const said = JSON.stringify(body['reasons'])
+        return status === 200 && /TG_STORE_UNREADABLE/.test(said) && /restore it from a backup, or move it/.test(said) ? true : undefined
+      })
+      expect(await get(tidegate, '/api/v1/devices')).toMatchObject({ status: 503, body: { code: 'TG_STORE_UNAVAILABLE' } })
+      await rename(file, `${file}.damaged`)
+      const items = await eventually('the readings are there', async () => {
+        const { body } = await get(tidegate, '/api/v1/query?device=kiln')
+        const found = body['items']
+        return Array.isArray(found) && found.length === 5 ? (found as { fields: unknown }[]) : undefined
+      })
+      expect(items.map(item => item.fields)).toEqual([900, 901, 902, 903, 904].map(heat => ({ heat })))
+      expect(await get(tidegate, '/readyz')).toMatchObject({ status: 200, body: { reasons: [] } })
+      // Said when it began and when it ended, however often it was tried.
+      const said = tidegate.log.filter(line => line['code'] === 'TG_STORE_UNREADABLE')
+      expect(said).toHaveLength(1)
+      await client.endAsync()
+    } finally {
+      await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+    }
   })
 
   it('a device is online while the client that last published for it is connected', async () => {

@@ -30,8 +30,11 @@ export class Recorder implements AsyncDisposable {
   readonly #prefix: string
   readonly #startMs: number
   readonly sent: Sent[] = []
+  /** How often a connection ended, and a reconnect failed. */
+  disconnects = 0
   /** Publishes that the client still tries to deliver. */
   #open = 0
+  #acknowledged = 0
 
   constructor(prefix: string, startMs = Date.now() - 60_000) {
     this.#prefix = prefix
@@ -49,13 +52,14 @@ export class Recorder implements AsyncDisposable {
         connectTimeout: 2_000,
         keepalive: 30
       })
+      client.on('close', () => this.disconnects++)
       client.on('error', () => undefined) // a refused reconnect: the client tries again by itself
       this.#clients.set(device, client)
     }
   }
 
   get acknowledged(): number {
-    return this.sent.reduce((count, reading) => count + (reading.acknowledged ? 1 : 0), 0)
+    return this.#acknowledged
   }
 
   get unanswered(): number {
@@ -82,6 +86,7 @@ export class Recorder implements AsyncDisposable {
         this.#open--
         // Without an error the PUBACK (or PUBCOMP) is there.
         reading.acknowledged = error === undefined || error === null
+        if (reading.acknowledged) this.#acknowledged++
       })
     }
   }

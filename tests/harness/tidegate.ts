@@ -77,13 +77,7 @@ export class Tidegate implements AsyncDisposable {
 
   /** Process id of the service that runs now, from /proc. */
   servicePid(): number | undefined {
-    try {
-      const children = readFileSync(`/proc/${this.pid}/task/${this.pid}/children`, 'utf8').trim().split(' ')
-      const pid = Number(children[0])
-      return pid > 0 ? pid : undefined
-    } catch {
-      return undefined
-    }
+    return childPid(this.pid)
   }
 
   /** Resolves with the first line, past or to come, that the test accepts. */
@@ -140,6 +134,17 @@ export class Tidegate implements AsyncDisposable {
     }
     this.log.push(line)
     for (const watch of this.#watchers) watch(line)
+  }
+}
+
+/** The first child of a process, from /proc. */
+export function childPid(parent: number): number | undefined {
+  try {
+    const children = readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ')
+    const pid = Number(children[0])
+    return pid > 0 ? pid : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -80,3 +80,17 @@ test('a device is seen once a batch: messages, points, first and last time, and 
     seen('d', 7, 8, 'c5', 2, 2)
   ])
 })
+
+test('a record of very many points of one time is one point, added in steps, and knows all that it was made of', () => {
+  const points = Array.from({ length: 30_000 }, (_, index) => pointOf(3, 'a', 5, { [`f${index % 700}`]: index }))
+  const builder = new BatchBuilder(3)
+  let steps = 0
+  for (const adding = builder.addInSteps(recordOf({ ordinal: 3 }), decodedOf(points)); adding.next().done !== true;) steps += 1
+  expect(steps).toBeGreaterThan(50)
+  expect(builder.values).toBe(30_000)
+  const { write, mergedFrom } = builder.seal([], () => undefined)
+  const [point, ...others] = write.points
+  expect(others).toEqual([])
+  expect(fieldsOf(point)).toEqual(Object.fromEntries(points.map((_, index) => [`f${index % 700}`, index])))
+  expect(point === undefined ? undefined : mergedFrom.get(point)).toEqual(points)
+})

@@ -4,7 +4,7 @@ import { Decoder } from '../../ingest/decoder.ts'
 import type { DecoderConfig } from '../../ingest/decoder.ts'
 import { refusalReasons } from '../../ingest/refusals.ts'
 import { receivedNs } from '../../journal/record.ts'
-import type { FieldDefinition, FieldType } from '../../telemetry.ts'
+import type { FieldDefinition, FieldType, Point } from '../../telemetry.ts'
 import { buildSource, fieldTypeOf } from '../../telemetry.ts'
 import { FakeCatalogue, decoderConfig, fieldsOf, receivedMs, recordOf } from './fakes.ts'
 
@@ -128,9 +128,10 @@ const unusable = [
   ['-Infinity', 'non-finite-number'],
   ['{"a":{"b":{"c":{"d":{"e":1}}}}}', 'too-deep'],
   [JSON.stringify(Object.fromEntries(Array.from({ length: 21 }, (_, index) => [`f${index}`, index]))), 'too-many-fields'],
-  [JSON.stringify({ s: 'x'.repeat(65_537) }), 'string-too-long'],
-  [JSON.stringify({ s: 'é'.repeat(32_769) }), 'string-too-long'],
-  [`m v="${'x'.repeat(65_537)}"`, 'string-too-long'],
+  [JSON.stringify({ s: 'x'.repeat(16_385) }), 'string-too-long'],
+  [JSON.stringify({ s: 'é'.repeat(8_193) }), 'string-too-long'],
+  [`m v="${'x'.repeat(16_385)}"`, 'string-too-long'],
+  [JSON.stringify({ a: 1, nulls: Array.from({ length: 330 }, () => null) }), 'null-value'],
   [JSON.stringify({ '': 1 }), 'name-invalid'],
   [JSON.stringify({ 'a\nb': 1 }), 'name-invalid'],
   [JSON.stringify({ ['n'.repeat(257)]: 1 }), 'name-too-long']
@@ -145,6 +146,45 @@ test.each(unusable.map(([payload, reason]) => [reason, payload] as const))(
     expect(Object.keys(refusalReasons)).toContain(reason)
   }
 )
+
+test('a string of 16 KiB is stored', () => {
+  for (const text of ['x'.repeat(16_384), 'é'.repeat(8192)]) expect(decode(JSON.stringify({ text })).readings).toMatchObject([{ text }])
+})
+
+test('a reading of nothing but nulls and empty objects is given up on, whatever its length', () => {
+  for (const value of ['null', '{}', '[[],[]]']) {
+    const decoded = decode(`{"good":1,"list":[${Array.from({ length: 2000 }, () => value).join()}]}`)
+    expect(decoded).toMatchObject({ outcome: 'deadLettered', readings: [] })
+    expect(decode(`{"good":1,"list":[${value}]}`).readings).toMatchObject([{ good: 1 }])
+  }
+})
+
+const viewOf = (point: Point): string =>
+  `${point.source.key} ${point.timeNs} ${point.fields.map(field => `${field.name}=${field.value}`).join()}`
+
+const longPayloads: readonly (readonly [string, string])[] = [
+  ['40,000 bad lines', 'a b\n'.repeat(20_000) + 'a b=\n'.repeat(20_000)],
+  ['bad lines and one good one', `${'a b=x\n'.repeat(30_000)}good v=1`],
+  ['20,000 good lines', 'm a=1\n'.repeat(20_000)],
+  ['an array of small objects', `[${Array.from({ length: 30_000 }, () => '{"a":1}').join()}]`],
+  ['an array of what are no objects', `[{},${'7,'.repeat(100_000)}8]`],
+  ['an array of empty objects', `[${Array.from({ length: 80_000 }, () => '{}').join()}]`]
+]
+
+test.each(longPayloads)('%s are decoded in many steps, and come out as in one', (_, payload) => {
+  const decoder = decoderOf()
+  const record = recordOf({ ordinal: 9, payload })
+  const steps = decoder.decodeInSteps(record)
+  let count = 0
+  let step = steps.next()
+  for (; step.done !== true; step = steps.next()) count += 1
+  // Units are at least three bytes long; a step has 128 of them.
+  expect(count).toBeGreaterThanOrEqual(100)
+  const once = decoderOf().decode(record)
+  expect({ ...step.value, points: [] }).toEqual({ ...once, points: [] })
+  expect(step.value.points.map(viewOf).join('\n') === once.points.map(viewOf).join('\n')).toBe(true)
+  expect(step.value.refusals.length).toBeLessThanOrEqual(9)
+})
 
 test('bytes that are not UTF-8 are refused', () => {
   for (const bytes of [[0xff], [0x7b, 0x22, 0xc3, 0x28, 0x22], [0xed, 0xa0, 0x80]]) {

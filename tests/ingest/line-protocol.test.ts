@@ -191,3 +191,10 @@ test('a bad line anywhere leaves the good ones as they were', () => {
     { numRuns: 100 }
   )
 })
+
+test('a name of nothing but escapes is refused for its length, and costs no neighbour', () => {
+  const refusals = new Refusals()
+  const lines = decodeLines(`m ${'\\ '.repeat(100_000)}=1\nm ${'\\ '.repeat(256)}=2`, refusals)
+  expect(refusals.list().map(({ reason }) => reason)).toEqual(['name-too-long'])
+  expect(lines.map(line => line.fields)).toEqual([[{ name: ' '.repeat(256), value: 2 }]])
+})

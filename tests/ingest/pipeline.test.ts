@@ -57,8 +57,9 @@ test('batches are bounded, follow each other without a gap, and one is written w
   await using pipeline = await openPipeline(world)
   const deadline = Date.now() + 5000
   while (world.storage.inFlight === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
-  expect(pipeline.position.position).toBe(0)
+  const { position } = pipeline.position
   gate.resolve()
+  expect(position).toBe(0)
   await pipeline.waitFor(199, never)
   expect(world.storage.mostInFlight).toBe(1)
   let next = 0
@@ -81,7 +82,7 @@ test('a store that fails gets the same batch again, with growing pauses, until i
     return failures % 2 === 0 ? new Error('unknown') : new TidegateError('TG_STORE_UNAVAILABLE', 'down')
   }
   await using pipeline = await openPipeline(world)
-  await pipeline.waitFor(9, never)
+  await pipeline.waitFor(9, AbortSignal.timeout(5000))
   expect(world.clock.slept.filter(ms => ms !== 250)).toEqual([200, 400, 800, 1600, 3200, 5000, 5000, 5000])
   expect(pipeline.stats).toMatchObject({ retries: 8, outcomes: { stored: 10 } })
 })
@@ -229,4 +230,61 @@ test('decoding lets others run, however much there is to decode', async () => {
   expect(pipeline.stats.decodeMs).toBeGreaterThan(3)
   // Generous for a busy machine; without yielding the whole takes longer than that.
   expect(longest).toBeLessThan(Math.max(60, pipeline.stats.decodeMs / 2))
+})
+
+test('a record that takes long lets others run while it is decoded', async () => {
+  const lines = Array.from({ length: 40_000 }, (_, index) => (index % 2 === 0 ? 'a b' : `m,device=d${index % 50} v=${index}`))
+  const world = worldOf([good(0), recordOf({ ordinal: 1, payload: lines.join('\n') }), good(2)])
+  await using pipeline = await openPipeline(world)
+  let turns = 0
+  let watching = true
+  const watch = (): void => {
+    turns += 1
+    if (watching) setImmediate(watch)
+  }
+  setImmediate(watch)
+  await pipeline.waitFor(2, never)
+  watching = false
+  // It takes 100 ms and more; a turn lasts 3 ms.
+  expect(turns).toBeGreaterThan(8)
+  expect(pipeline.ledger().totals).toMatchObject({ stored: 2, deadLettered: 1 })
+  expect(world.committed.flatMap(each => each.messages.map(({ points }) => points.length))).toEqual([1, 20_000, 1])
+})
+
+test('a batch is full at five values for each point that it may have', async () => {
+  const fields = Object.fromEntries(Array.from({ length: 20 }, (_, index) => [`f${index}`, index]))
+  const wide = (ordinal: number): JournalRecord => recordOf({ ordinal, payload: JSON.stringify(fields) })
+  const world = worldOf(many(30, wide))
+  await using pipeline = await openPipeline(world, { batchPoints: 10, chunk: 30 })
+  await pipeline.waitFor(29, never)
+  // 50 values: the third record of 20 fills it.
+  expect(world.committed.map(({ from, to }) => [from, to])).toEqual(Array.from({ length: 10 }, (_, index) => [index * 3, index * 3 + 3]))
+})
+
+test('when the journal is closed under it, ingest says once that it has stopped, and nobody waits any more', async () => {
+  const world = worldOf(many(4))
+  const source = new FakeSource(world.records, 0)
+  const stopped: unknown[] = []
+  const gone = deferred()
+  await using pipeline = await openPipeline(world, {
+    openSource: () => source,
+    onStopped: error => {
+      stopped.push(error)
+      gone.resolve()
+    }
+  })
+  await pipeline.waitFor(3, never)
+  const waiting = pipeline.waitFor(4, never)
+  await source.close()
+  await expect(waiting).rejects.toMatchObject({ code: 'TG_STORE_UNAVAILABLE' })
+  await gone.promise
+  await pipeline.close()
+  expect(stopped).toMatchObject([{ code: 'TG_JOURNAL_CLOSED' }])
+})
+
+test('a pipeline that is closed has not stopped by itself', async () => {
+  const stopped: unknown[] = []
+  const pipeline = await openPipeline(worldOf(many(4)), { onStopped: error => stopped.push(error) })
+  await pipeline.close()
+  expect(stopped).toEqual([])
 })

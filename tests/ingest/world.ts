@@ -16,7 +16,9 @@ const limits: Config['limits'] = {
   subscriptions: 1,
   retained: 1,
   sessions: 1,
+  retainedBytes: 1,
   queuedMessages: 1,
+  queuedBytes: 1,
   ...decoderConfig.limits
 }
 

@@ -36,6 +36,7 @@ describe('the rules', () => {
     ['api/app.ts', "import { InfluxDB } from '@influxdata/influxdb-client'"],
     ['ingest/x.ts', "import * as duckdb from '@duckdb/node-api'"],
     ['storage/influx.ts', "import * as duckdb from '@duckdb/node-api'"],
+    ['tests/e2e/page.test.ts', "import { chromium } from 'playwright-core'"],
     ['config/load.ts', 'const x = process.env.HOME'],
     ['api/app.ts', "const { x } = process['env']"],
     ['api/app.ts', 'x\n'.repeat(401)]

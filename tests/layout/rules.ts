@@ -21,6 +21,7 @@ const isolated: readonly { readonly packages: RegExp; readonly files: RegExp }[]
   { packages: /^(?:aedes|aedes-persistence|mqemitter)(?:\/|$)/, files: /^(?:broker|tests\/broker)\// },
   { packages: /^@influxdata\//, files: /^(?:storage\/influx|tests\/storage\/)/ },
   { packages: /^@duckdb\//, files: /^(?:storage\/embedded|tests\/storage\/)/ },
+  { packages: /^playwright-core(?:\/|$)/, files: /^tests\/browser\// },
   { packages: /^commander$/, files: /^(?:cli\.ts|commands\/|tests\/cli\/)/ },
   { packages: /^(?:fastify|typebox)(?:\/|$)|^@fastify\//, files: /^(?:api|tests\/api)\// }
 ]

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, truncate, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, truncate, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -68,6 +68,21 @@ test('a sort that does not fit into memory is spilled inside the data folder and
   expect(rows).toEqual([[3_000_000n]])
 })
 
+test('it spills also after it was opened again, and what a crash has left behind goes', async () => {
+  await using folder = await makeFolder()
+  const left = join(folder.path, 'spill', 'left')
+  await mkdir(left, { recursive: true })
+  await writeFile(join(left, 'duckdb_temp_storage_S32K-0.tmp'), 'of a process that was killed')
+  await using database = await EmbeddedDatabase.open({ folder: folder.path, memoryBytes: 40 * 1024 ** 2, threads: 1, log })
+  expect(await readdir(join(folder.path, 'spill'))).not.toContain('left')
+  for (let generation = 0; generation < 2; generation += 1) {
+    const rows = await database.read('SELECT count(*) FROM (SELECT row_number() OVER (ORDER BY hash(i)) FROM range(3000000) r(i))')
+    expect([database.generation, rows]).toEqual([generation, [[3_000_000n]]])
+    database.noteFailure(new Error('FATAL Error: pretended'))
+    await database.transaction(async ({ connection }) => void (await connection.run('SELECT 1')))
+  }
+})
+
 test('the lock of a process that ends soon is waited for', async () => {
   await using folder = await makeFolder()
   await using held = await holder(folder.path)
@@ -106,6 +121,7 @@ test('a damaged file is refused with its path and left as it is', async () => {
   const path = join(folder.path, 'tidegate.duckdb')
   await writeFile(path, 'not a database '.repeat(2000))
   await expect(openDatabase(folder.path)).rejects.toMatchObject({ code: 'TG_STORE_UNREADABLE', message: expect.stringContaining(path) })
+  await expect(openDatabase(folder.path)).rejects.toThrow(/restore it from a backup, or move it and its \.wal away/)
   await expect(openDatabase(folder.path)).rejects.toMatchObject({ code: 'TG_STORE_UNREADABLE' })
 })
 

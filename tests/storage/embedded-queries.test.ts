@@ -213,6 +213,26 @@ test('sums of integers are exact beyond 2^53, and a float sum that overflows is 
   ])
 })
 
+test('a sum of integers is the double nearest to the exact sum, however many bits that has', async () => {
+  await using folder = await makeFolder()
+  await using store = await openStore(folder.path)
+  const model = new Model()
+  // Around every power of two from 2^52 on, on both sides of zero, with last bits that are rounded: once, not twice.
+  const points: Point[] = []
+  for (let bits = 52; bits <= 66; bits += 1) {
+    for (let last = 0; last < 48; last += 1) {
+      const rest = 2n ** BigInt(bits) + BigInt(last) + (last % 3 === 0 ? 2n ** BigInt(Math.max(0, bits - 54)) : 0n)
+      const sum = last % 2 === 0 ? rest : -rest
+      const part = sum / 16n
+      const one = source(`${bits}/${last}`)
+      for (let index = 0; index < 16; index += 1) points.push(point(one, BigInt(index), { n: index === 0 ? sum - part * 15n : part }))
+    }
+  }
+  await fill(store, model, [points])
+  const asked = { ...query(), everyNs: 1000n, aggregates: ['sum', 'mean'] as const }
+  expect(await collect(store.aggregate(asked))).toEqual(model.aggregate(asked))
+})
+
 test('values keep their exact type and content', async () => {
   await using folder = await makeFolder()
   await using store = await openStore(folder.path)

@@ -139,6 +139,23 @@ test('when settle fails, nothing of the batch is there, its own error comes thro
   expect(store.catalogue.checkpoint()).toEqual(checkpoint(2))
 })
 
+test('a batch whose points cannot be written does not move the checkpoint', async () => {
+  await using folder = await makeFolder()
+  {
+    await using store = await openStore(folder.path)
+    await store.write(batchOf(series(0)), async () => checkpoint(1))
+    // Behind the points that can be written, one that DuckDB cannot hold.
+    const points = [...series(4000), point(plug, 2n ** 64n, { power: 1 })]
+    await expect(store.write(batchOf(points), async () => checkpoint(2))).rejects.toMatchObject({ outcome: 'retry' })
+    expect(store.catalogue.checkpoint()).toEqual(checkpoint(1))
+  }
+  const model = new Model()
+  model.write(series(0))
+  await using after = await openStore(folder.path)
+  expect(after.catalogue.checkpoint()).toEqual(checkpoint(1))
+  expect(await collect(after.raw(query()))).toEqual(model.raw(query()))
+})
+
 test('what was committed before a crash is there after it, and nothing else; replaying the rest ends with the same rows', async () => {
   await using folder = await makeFolder()
   await using store = await openStore(folder.path)

@@ -1,0 +1,127 @@
+import { acknowledgement } from './acknowledgements.ts'
+import type { FrameParser } from './frame-parser.ts'
+import { notTaken } from './gate.ts'
+import type { Gate } from './gate.ts'
+import type { Outbound } from './outbound.ts'
+import { buildPublishPacket, decodePublish } from './publish-packet.ts'
+import type { Session } from './sessions.ts'
+import type { BlockReason } from './waiting.ts'
+
+/** The connection, as its publisher's side sees it. */
+export interface PublisherHost {
+  readonly closed: boolean
+  readonly clientIdBytes: Buffer
+  readonly user: Buffer | undefined
+  violate(reason: string): void
+  /** Goes on with the packet that blocked, when it blocked for this reason. */
+  unblock(reason: BlockReason): void
+}
+
+/** What became of a packet: handled, the connection was closed for it, or what it has to wait for. */
+export type Outcome = 'handled' | 'closed' | BlockReason
+
+/** One object for all connections: a publish is decoded and appended in one go. */
+const packet = buildPublishPacket()
+
+/**
+ * What of a connection publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out, when durable and in the order of
+ * the packets. Everything that waits for the disk counts against the in-flight window, PUBCOMPs and repeated PUBRECs too.
+ */
+export class PublisherSide {
+  /** Acknowledgements that wait for the disk. */
+  unacknowledged = 0
+  readonly host: PublisherHost
+  readonly #out: Outbound
+  readonly #gate: Gate
+  readonly #session: Session
+  #waitsForWindow = false
+
+  constructor(options: { readonly host: PublisherHost; readonly out: Outbound; readonly gate: Gate; readonly session: Session }) {
+    this.host = options.host
+    this.#out = options.out
+    this.#gate = options.gate
+    this.#session = options.session
+  }
+
+  /** Takes the PUBLISH that the parser is at. */
+  publish({ buffer, bodyStart, bodyEnd }: FrameParser, header: number): Outcome {
+    const { statistics, acknowledgements } = this.#gate
+    const fault = decodePublish(buffer, header, bodyStart, bodyEnd, packet)
+    if (fault !== undefined) {
+      statistics.publishesRefused += 1
+      this.host.violate(fault)
+      return 'closed'
+    }
+    const { qos, packetId } = packet
+    const { receivedIds } = this.#session
+    if (qos === 2) {
+      const known = receivedIds.get(packetId)
+      if (known !== undefined) return this.#acknowledgeAgain(packetId, known)
+      if (receivedIds.size >= this.#gate.maxReceivedIds) {
+        this.host.violate('too many QoS 2 publishes without PUBREL')
+        return 'closed'
+      }
+    }
+    if (qos > 0 && this.#windowClosed()) return 'inFlight'
+    const ordinal = this.#gate.append(this.host, buffer, packet, bodyEnd)
+    if (ordinal === notTaken.routing) return 'routing'
+    if (ordinal === notTaken.journal) {
+      if (qos > 0) return 'journal'
+      statistics.shed += 1
+      return 'handled'
+    }
+    statistics.publishes[qos] += 1
+    if (qos === 1) acknowledgements.push(this, acknowledgement.puback, packetId, ordinal)
+    else if (qos === 2) {
+      receivedIds.set(packetId, ordinal)
+      acknowledgements.push(this, acknowledgement.pubrec, packetId, ordinal)
+    }
+    return 'handled'
+  }
+
+  /** Takes a PUBREL [MQTT-4.3.3-2]: the id is free again, and PUBCOMP is owed whether it was known or not. */
+  release(packetId: number): Outcome {
+    const { receivedIds } = this.#session
+    if (!this.#reply(acknowledgement.pubcomp, packetId, receivedIds.get(packetId) ?? -1)) return 'inFlight'
+    receivedIds.delete(packetId)
+    return 'handled'
+  }
+
+  /** Takes an acknowledgement (type << 16 | packet id) for the next write; true when it is the first one. */
+  stageAcknowledgement(staged: number): boolean {
+    this.unacknowledged -= 1
+    return !this.host.closed && this.#out.stage(staged)
+  }
+
+  /** Writes the staged acknowledgements in one write. */
+  writeAcknowledgements(): void {
+    if (this.host.closed) return
+    this.#out.writeStaged()
+    if (!this.#waitsForWindow || this.unacknowledged > this.#gate.limits.inFlight / 2) return
+    this.#waitsForWindow = false
+    this.#gate.waiting.resumeSoon(this.host)
+  }
+
+  #acknowledgeAgain(packetId: number, ordinal: number): Outcome {
+    if (!this.#reply(acknowledgement.pubrec, packetId, ordinal)) return 'inFlight'
+    this.#gate.statistics.resends += 1
+    return 'handled'
+  }
+
+  /** Acknowledges at once when nothing before it waits, else in its turn; false when the window has no room for that. */
+  #reply(type: number, packetId: number, ordinal: number): boolean {
+    const { acknowledgements, lastOrdinal } = this.#gate
+    if (this.unacknowledged === 0 && ordinal < acknowledgements.durable) {
+      this.#out.reply(Buffer.from([type, 2, packetId >> 8, packetId & 0xff]))
+      return true
+    }
+    if (this.#windowClosed()) return false
+    acknowledgements.push(this, type, packetId, lastOrdinal)
+    return true
+  }
+
+  #windowClosed(): boolean {
+    this.#waitsForWindow = this.unacknowledged >= this.#gate.limits.inFlight
+    return this.#waitsForWindow
+  }
+}

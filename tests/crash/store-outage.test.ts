@@ -1,0 +1,131 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
+import { InfluxServer } from '../harness/influx.ts'
+import { Recorder } from '../harness/recorder.ts'
+import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
+import { describeWith } from '../harness/servers.ts'
+import { eventually, Tidegate } from '../harness/tidegate.ts'
+
+const outageMs = Number(process.env['TIDEGATE_OUTAGE_MS'] ?? 30_000)
+
+interface Readiness {
+  readonly status: number
+  readonly codes: readonly string[]
+}
+
+async function readReadiness(tidegate: Tidegate): Promise<Readiness> {
+  const answer = await fetch(`${tidegate.httpUrl}/readyz`)
+  const body = (await answer.json()) as { readonly reasons: readonly { readonly code: string }[] }
+  return { status: answer.status, codes: body.reasons.map(reason => reason.code) }
+}
+
+/** Resolves when the service says that its store is away, and that publishes are taken all the same. */
+async function outageSeen(tidegate: Tidegate): Promise<void> {
+  await eventually(
+    'the outage is a reason, not a refusal',
+    async () => {
+      const { status, codes } = await readReadiness(tidegate)
+      return status === 200 && codes.includes('TG_STORE_UNAVAILABLE') ? true : undefined
+    },
+    30_000
+  )
+}
+
+async function acknowledgedMore(recorder: Recorder, count: number): Promise<void> {
+  const goal = recorder.acknowledged + count
+  await eventually(`${count} further acknowledgements`, () => (recorder.acknowledged >= goal ? true : undefined), 60_000)
+}
+
+describeWith(['influxd'], 'InfluxDB that is away', () => {
+  let influx: InfluxServer
+  let folder = ''
+  let set: Readonly<Record<string, string>> = {}
+
+  beforeAll(async () => {
+    influx = await InfluxServer.open()
+  })
+  afterAll(async () => await influx[Symbol.asyncDispose]())
+
+  beforeEach(async () => {
+    folder = await mkdtemp(path.join(tmpdir(), 'tidegate-outage-'))
+    const { url, org, token } = influx
+    const bucket = await influx.makeBucket()
+    set = { 'store.kind': 'influx', 'store.influx.url': url, 'store.influx.org': org, 'store.influx.bucket': bucket }
+    set = { ...set, 'store.influx.token': token }
+  })
+  afterEach(async () => {
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+  })
+
+  it('when Tidegate starts costs no acknowledgement, and all of it is there when InfluxDB comes', async () => {
+    await influx.stop()
+    await using tidegate = await Tidegate.start({ folder, set })
+    await using recorder = new Recorder('before')
+    await recorder.connect(tidegate.mqttUrl, 20)
+    await outageSeen(tidegate)
+    for (let wave = 0; wave < 100; wave++) recorder.publishAll()
+    await eventually('every publish is acknowledged without a store', () => (recorder.acknowledged === 2_000 ? true : undefined))
+    expect(await readReadiness(tidegate)).toEqual({ status: 200, codes: ['TG_STORE_UNAVAILABLE'] })
+    await influx.start()
+    await settled(tidegate, recorder)
+    await eventually('no reason is left', async () => ((await readReadiness(tidegate)).codes.length === 0 ? true : undefined))
+    await expectAllThere(tidegate, recorder)
+    expect(await tidegate.stop()).toBe(0)
+  })
+
+  it(`for ${outageMs / 1000} s under load, stopped and started again, loses nothing acknowledged and stores nothing twice`, async () => {
+    await using tidegate = await Tidegate.start({ folder, set })
+    await using recorder = new Recorder('under-load')
+    await recorder.connect(tidegate.mqttUrl, 20)
+    const publishing = publishSteadily(recorder)
+    await acknowledgedMore(recorder, 1_000)
+    const away = delay(outageMs)
+    await influx.stop('SIGTERM')
+    await outageSeen(tidegate)
+    await acknowledgedMore(recorder, 1_000)
+    await away
+    expect(await readReadiness(tidegate)).toEqual({ status: 200, codes: ['TG_STORE_UNAVAILABLE'] })
+    await influx.start()
+    await acknowledgedMore(recorder, 1_000)
+    publishing.stop()
+    await settled(tidegate, recorder)
+    await expectAllThere(tidegate, recorder)
+    expect(await tidegate.stop()).toBe(0)
+  })
+
+  it('while edge and service are killed, too, loses nothing acknowledged and stores nothing twice', async () => {
+    let ports = { mqttPort: 0, httpPort: 0 }
+    await using recorder = new Recorder('killed')
+    let tidegate = await Tidegate.start({ folder, set, ...ports })
+    ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
+    try {
+      await recorder.connect(tidegate.mqttUrl, 20)
+      const publishing = publishSteadily(recorder)
+      await acknowledgedMore(recorder, 500)
+      // InfluxDB in the middle of a batch, then Tidegate with a backlog, twice.
+      await influx.stop('SIGKILL')
+      for (let round = 0; round < 2; round++) {
+        await acknowledgedMore(recorder, 500)
+        await tidegate.kill()
+        tidegate = await Tidegate.start({ folder, set, ...ports })
+        await outageSeen(tidegate)
+      }
+      await acknowledgedMore(recorder, 500)
+      await influx.start()
+      // And once more while it catches up.
+      await acknowledgedMore(recorder, 50)
+      await tidegate.kill()
+      tidegate = await Tidegate.start({ folder, set, ...ports })
+      await acknowledgedMore(recorder, 500)
+      publishing.stop()
+      await settled(tidegate, recorder)
+      await expectAllThere(tidegate, recorder)
+      expect(await tidegate.stop()).toBe(0)
+    } finally {
+      await tidegate[Symbol.asyncDispose]()
+    }
+  })
+})

@@ -1,0 +1,36 @@
+import { expect } from 'vitest'
+import { readLedger, type Recorder } from './recorder.ts'
+import { eventually, type Tidegate } from './tidegate.ts'
+
+/** Publishes from every device every few milliseconds until stopped; stands still while many publishes are unanswered. */
+export function publishSteadily(recorder: Recorder): { stop(): void } {
+  const timer = setInterval(() => {
+    if (recorder.unanswered < 5_000) recorder.publishAll()
+  }, 8)
+  return { stop: () => clearInterval(timer) }
+}
+
+/** Resolves when every publish is answered and every record has its outcome. */
+export async function settled(tidegate: Tidegate, recorder: Recorder): Promise<void> {
+  await eventually('every publish is answered', () => (recorder.unanswered === 0 ? true : undefined), 60_000)
+  await eventually(
+    'nothing is left in the journal',
+    async () => ((await readLedger(tidegate.httpUrl)).inJournal === 0 ? true : undefined),
+    60_000
+  )
+}
+
+/** Everything acknowledged is in the API, row by row, once; nothing else is; and the ledger agrees. */
+export async function expectAllThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
+  expect(await recorder.compare(tidegate.httpUrl)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
+  const ledger = await readLedger(tidegate.httpUrl)
+  const { stored, deadLettered, ignored, deduplicated, dropped, damaged } = ledger
+  expect(stored + deadLettered + ignored + deduplicated + dropped + damaged).toBe(ledger.accepted)
+  expect({ deadLettered, ignored, dropped, damaged, balanced: ledger.balanced }).toEqual({
+    deadLettered: 0,
+    ignored: 0,
+    dropped: 0,
+    damaged: 0,
+    balanced: true
+  })
+}
