@@ -43,7 +43,7 @@ describe('the log of a process', () => {
     )
     expect(code).toBe(1)
     // A line that is on its way may come behind the one that is flushed.
-    expect(lines.map(({ msg }) => msg).toSorted()).toEqual(['before', 'this process ends'])
+    expect(lines.map(({ msg }) => String(msg)).toSorted()).toEqual(['before', 'this process ends'])
     expect(lines.find(({ msg }) => msg !== 'before')).toMatchObject({
       level: 60,
       process: 'edge',
