@@ -46,14 +46,14 @@ export const faults: readonly Fault[] = [
   },
   {
     name: 'the gate acknowledges at the append',
-    file: 'broker/connection.ts',
+    file: 'broker/publisher-side.ts',
     find: 'acknowledgement.puback, packetId, ordinal)',
     replace: 'acknowledgement.puback, packetId, -1)',
     caughtBy: ['tests/broker/publishing.test.ts']
   },
   {
     name: 'a PUBREC goes out at the append',
-    file: 'broker/connection.ts',
+    file: 'broker/publisher-side.ts',
     find: 'push(this, acknowledgement.pubrec, packetId, ordinal)',
     replace: 'push(this, acknowledgement.pubrec, packetId, -1)',
     caughtBy: ['tests/broker/publishing.test.ts']
@@ -155,10 +155,10 @@ export const faults: readonly Fault[] = [
   },
   {
     name: 'ingest loses one record in 100,000 and counts it as stored',
-    file: 'ingest/pipeline.ts',
-    find: 'return this.#decoder.decode(record)\n',
-    replace: `const decoded = this.#decoder.decode(record)
-      return ${rare('record.ordinal')} ? { ...decoded, points: [] } : decoded\n`,
+    file: 'ingest/decoding-turns.ts',
+    find: 'decoded = this.#decoder.decode(record)\n',
+    replace: `decoded = this.#decoder.decode(record)
+      if (${rare('record.ordinal')}) decoded = { ...decoded, points: [] }\n`,
     caughtBy: [endToEnd]
   },
   {
@@ -177,7 +177,7 @@ export const faults: readonly Fault[] = [
   },
   {
     name: 'a QoS 0 publish that is shed is not counted',
-    file: 'broker/connection.ts',
+    file: 'broker/publisher-side.ts',
     find: 'statistics.shed += 1\n',
     replace: 'statistics.shed += 0\n',
     caughtBy: ['tests/broker/publishing.test.ts']
@@ -186,16 +186,16 @@ export const faults: readonly Fault[] = [
   // Promise 6: once.
   {
     name: 'ingest stores one record in 100,000 twice',
-    file: 'ingest/pipeline.ts',
-    find: 'return this.#decoder.decode(record)\n',
-    replace: `const decoded = this.#decoder.decode(record)
-      if (!(${rare('record.ordinal')})) return decoded
-      return { ...decoded, points: decoded.points.flatMap(point => [point, { ...point, timeNs: point.timeNs + 1n }]) }\n`,
+    file: 'ingest/decoding-turns.ts',
+    find: 'decoded = this.#decoder.decode(record)\n',
+    replace: `decoded = this.#decoder.decode(record)
+      const twice = decoded.points.flatMap(point => [point, { ...point, timeNs: point.timeNs + 1n }])
+      if (${rare('record.ordinal')}) decoded = { ...decoded, points: twice }\n`,
     caughtBy: [endToEnd]
   },
   {
     name: 'a QoS 2 id whose PUBREL has not come is taken again',
-    file: 'broker/connection.ts',
+    file: 'broker/publisher-side.ts',
     find: 'const known = receivedIds.get(packetId)\n',
     replace: 'const known = receivedIds.size < 0 ? receivedIds.get(packetId) : undefined\n',
     caughtBy: ['tests/broker/publishing.test.ts']
