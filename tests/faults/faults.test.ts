@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -18,17 +18,21 @@ const wanted = faults.filter(fault => fault.name.includes(process.env['TIDEGATE_
 /** A fault may hang the suite that notices it. */
 const suiteDeadlineMs = 120_000
 
+let folder = ''
 let copy = ''
 const running = new Set<ChildProcess>()
 process.once('exit', () => running.forEach(killGroup))
 
 beforeAll(async () => {
-  copy = await mkdtemp(path.join(tmpdir(), 'tidegate-faults-'))
+  folder = await mkdtemp(path.join(tmpdir(), 'tidegate-faults-'))
+  copy = path.join(folder, 'copy')
+  // What suites that end early leave behind goes with the folder.
+  await mkdir(path.join(folder, 'tmp'))
   await cp(top, copy, { recursive: true, filter: source => !left.test(path.relative(top, source)) })
   await symlink(path.join(top, 'node_modules'), path.join(copy, 'node_modules'))
 })
 afterAll(async () => {
-  await rm(copy, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+  await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
 })
 
 interface Result {
@@ -46,7 +50,7 @@ function killGroup(child: ChildProcess): void {
 }
 
 async function run(args: readonly string[]): Promise<Result> {
-  const env = { ...process.env, CI: 'true', NO_COLOR: '1' }
+  const env = { ...process.env, CI: 'true', NO_COLOR: '1', TMPDIR: path.join(folder, 'tmp') }
   const child = spawn(process.execPath, args, { cwd: copy, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   running.add(child)
   const deadline = setTimeout(() => killGroup(child), suiteDeadlineMs)
