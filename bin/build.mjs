@@ -59,11 +59,15 @@ export function build() {
     // Its time is when the build began: a source saved meanwhile is newer.
     writeFileSync(path.join(next, '.built'), startedAt.toISOString() + '\n')
     utimesSync(path.join(next, '.built'), startedAt, startedAt)
-    rmSync(path.join(top, 'dist'), { recursive: true, force: true })
+    // Two builds at once: each moves a whole dist/ aside and never deletes in one that another may have put there.
+    const old = path.join(top, `dist.${process.pid}.old`)
     try {
+      if (existsSync(path.join(top, 'dist'))) renameSync(path.join(top, 'dist'), old)
       renameSync(next, path.join(top, 'dist'))
     } catch (error) {
       if (!isBuilt()) throw error // else another process has built the same meanwhile
+    } finally {
+      rmSync(old, { recursive: true, force: true })
     }
   } finally {
     rmSync(next, { recursive: true, force: true })
