@@ -1,8 +1,9 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { loadConfig } from '../config/load.ts'
 import { TidegateError } from '../errors.ts'
+import { nodeFiles } from '../journal/files.ts'
 import { FolderLock } from '../journal/lock.ts'
 import { demoHome, runSimulation } from '../simulators/simulations.ts'
 import { addConfigOptions, configSources } from './context.ts'
@@ -74,7 +75,7 @@ function greeting(at: { readonly page: string; readonly mqtt: string; readonly f
  */
 export async function emptyDemoFolder(folder: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true })
+    await nodeFiles.makeFolder(folder)
     const entries = await readdir(folder)
     if (entries.length > 0 && !entries.includes(marker)) {
       throw new TidegateError(

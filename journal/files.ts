@@ -1,4 +1,5 @@
 import fs from 'node:fs'
+import { dirname } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** What a file or folder is, as far as the journal asks. */
@@ -30,7 +31,7 @@ export interface FilePort {
   list(folder: string): Promise<string[]>
   unlink(path: string): Promise<void>
   rename(from: string, to: string): Promise<void>
-  /** Makes a folder and those above it; succeeds when it is there. */
+  /** Makes a folder and those above it, and returns when they survive a loss of power; succeeds when it is there. */
   makeFolder(path: string): Promise<void>
   /** Returns when creations, renames and removals in this folder survive a loss of power. */
   syncFolder(path: string): Promise<void>
@@ -40,6 +41,37 @@ export interface FilePort {
 
 const blockBytes = 4096
 const openFlags = { read: 'r', create: 'wx+', modify: 'r+' } as const
+
+/** Level by level, because node's recursive mkdir never returns below a folder that takes none (/proc), and says not what it made. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await fs.promises.mkdir(path, { mode: 0o750 })
+  } catch (error) {
+    if (isMissing(error) && dirname(path) !== path && !(await exists(dirname(path)))) {
+      await makeFolder(dirname(path))
+      return await makeFolder(path)
+    }
+    if ((await fs.promises.stat(path).catch(() => undefined))?.isDirectory() === true) return
+    throw error
+  }
+  await syncFolder(dirname(path)).catch((error: unknown) => {
+    // A folder that may be written and not read cannot be synced by this user; nothing else is passed over.
+    if (!isDenied(error)) throw error
+  })
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await fs.promises.stat(path).catch(() => undefined)) !== undefined
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await fs.promises.open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
 
 /** The file port over node:fs. Callbacks instead of FileHandle: no object with a finalizer for each call. */
 export const nodeFiles: FilePort = {
@@ -85,17 +117,8 @@ export const nodeFiles: FilePort = {
   list: folder => fs.promises.readdir(folder),
   unlink: path => fs.promises.unlink(path),
   rename: (from, to) => fs.promises.rename(from, to),
-  async makeFolder(path) {
-    await fs.promises.mkdir(path, { recursive: true, mode: 0o750 })
-  },
-  async syncFolder(path) {
-    const folder = await fs.promises.open(path, 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
-  },
+  makeFolder,
+  syncFolder,
   async freeBytes(folder) {
     const stat = await fs.promises.statfs(folder)
     return stat.bavail * stat.bsize
@@ -105,6 +128,10 @@ export const nodeFiles: FilePort = {
 /** True when an error of the file port says that there is nothing of that name. */
 export function isMissing(error: unknown): boolean {
   return errnoOf(error) === 'ENOENT'
+}
+
+function isDenied(error: unknown): boolean {
+  return ['EACCES', 'EPERM'].includes(errnoOf(error) ?? '')
 }
 
 /** The system's name for what went wrong (`ENOSPC`), or undefined. */
