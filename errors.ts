@@ -13,6 +13,10 @@ export const errorTable = {
   TG_DATA_UNWRITABLE: { title: 'The data folder cannot be written', outcome: 'reject', status: 500 },
   TG_DATA_IN_USE: { title: 'The data folder is in use by another process', outcome: 'reject', status: 500 },
 
+  // readiness
+  TG_STARTING: { title: 'Tidegate is starting', outcome: 'retry', status: 503 },
+  TG_STOPPING: { title: 'Tidegate is stopping', outcome: 'retry', status: 503 },
+
   // journal
   TG_JOURNAL_FULL: { title: 'The journal is full', outcome: 'retry', status: 503 },
   TG_JOURNAL_FAILING: { title: 'The journal cannot be written', outcome: 'retry', status: 503 },

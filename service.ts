@@ -11,7 +11,7 @@ import type { ApiPorts, DeadLetterPage, DeadLetterQuery, Ledger, Readiness } fro
 import { EdgeLink } from './channel/edge-link.ts'
 import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
-import { TidegateError } from './errors.ts'
+import { type ErrorCode, TidegateError } from './errors.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
 import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
@@ -183,7 +183,7 @@ class Service {
   }
 
   #readiness(): Readiness {
-    const reasons: { readonly code: string; readonly message: string }[] = []
+    const reasons: { readonly code: ErrorCode; readonly message: string }[] = []
     const edge = this.#edge
     if (edge === undefined) reasons.push({ code: 'TG_STARTING', message: 'the edge is starting' })
     if (edge?.stopping === true) reasons.push({ code: 'TG_STOPPING', message: 'Tidegate is stopping' })

@@ -25,23 +25,33 @@ if (unknown.length > 0) {
 const machine = describeMachine()
 console.log(`${machine.cpu}, ${machine.cores} cores, ${machine.memoryGiB} GiB, Node ${machine.node}, commit ${machine.commit}`)
 const results: Record<string, Figures> = {}
+const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'bench', 'results')
+mkdirSync(folder, { recursive: true })
+const file = path.join(folder, `${new Date().toISOString().slice(0, 19).replaceAll(':', '')}-${machine.commit}.json`)
+/** Kept after each measurement, so that one that fails costs no other. */
+const keep = (): void => writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`)
+
 for (const name of wanted) {
-  const figures = await measurements[name]?.()
-  if (figures === undefined) continue
-  results[name] = figures
   console.log(`\n${name}`)
-  for (const [figure, value] of Object.entries(figures)) console.log(`  ${figure.padEnd(32)} ${value}`)
+  try {
+    const figures = await measurements[name]?.()
+    if (figures === undefined) continue
+    results[name] = figures
+    for (const [figure, value] of Object.entries(figures)) console.log(`  ${figure.padEnd(32)} ${value}`)
+  } catch (error) {
+    process.exitCode = 1
+    results[name] = { failed: String(error) }
+    console.error(`  failed: ${String(error)}`)
+  }
+  keep()
 }
 const ours = results['latency']
 const peer = results['peer']
-if (ours !== undefined && peer !== undefined) {
+if (ours?.['edgeCpuSecondsPerMillion'] !== undefined && peer?.['totalCpuSecondsPerMillion'] !== undefined) {
   const total = Number(ours['edgeCpuSecondsPerMillion']) + Number(ours['serviceCpuSecondsPerMillion'])
   const ratio = Number((total / Number(peer['totalCpuSecondsPerMillion'])).toFixed(2))
   results['ratios'] = { cpuToPeer: ratio }
   console.log(`\nCPU per message stored, Tidegate (embedded store) / Mosquitto + Telegraf + InfluxDB: ${ratio}`)
 }
-const folder = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..', 'bench', 'results')
-mkdirSync(folder, { recursive: true })
-const file = path.join(folder, `${new Date().toISOString().slice(0, 19).replaceAll(':', '')}-${machine.commit}.json`)
-writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`)
+keep()
 console.log(`\nkept in ${path.relative(process.cwd(), file)}`)

@@ -32,6 +32,8 @@ interface JournalIdentity {
 }
 
 const firstBackoffMs = 50
+/** Deaths in a row without any work between them that are taken for accidents; more are taken for a fault that will be back. */
+const accidents = 5
 const longestBackoffMs = 5_000
 /** A service that ran for so long starts again at once when it dies, also when there was nothing to do. */
 const steadyAfterMs = 10_000
@@ -187,14 +189,15 @@ export class Supervisor implements AsyncDisposable {
   async #keepRunning(first: ServiceProcess): Promise<void> {
     const { log } = this.#ports
     let running = first
-    let backoffMs = firstBackoffMs
+    let idleDeaths = 0
     for (;;) {
       const startedMs = performance.now()
       const how = await running.exited
       if (this.#stop.signal.aborted) return
       this.#restarts++
       const steady = this.#worked || performance.now() - startedMs > steadyAfterMs
-      backoffMs = steady ? firstBackoffMs : Math.min(backoffMs * 2, longestBackoffMs)
+      idleDeaths = steady ? 0 : idleDeaths + 1
+      const backoffMs = Math.min(firstBackoffMs * 2 ** Math.max(0, idleDeaths - accidents), longestBackoffMs)
       log.error({ code: 'TG_BUG', how, backoffMs }, 'the service ended and is started again')
       try {
         await delay(backoffMs, undefined, { signal: this.#stop.signal })

@@ -74,6 +74,8 @@ interface Block {
   readonly counts: Map<RefusalReason, number>
 }
 
+/** Bytes of letters in one page at most (and one letter at least), so that an answer is bounded whatever the payloads are. */
+const pageBytes = 1024 * 1024
 /** Letters looked at for one page at most, so that a filter that matches nothing ends. */
 const scannedPerPage = 20_000
 const blockLetters = 64
@@ -207,11 +209,15 @@ export class DeadLetters {
     const counts = this.#counts()
     const from = Math.max(this.#evictedBelow, (query.after ?? -1) + 1)
     let scanned = 0
+    let bytes = 0
     for await (const record of this.#scan(from)) {
       const letter = record.ordinal < this.#evictedBelow ? undefined : decodeLetter(record)
-      if (letter !== undefined && matches(letter, query, filter)) items.push(letter)
+      if (letter !== undefined && matches(letter, query, filter)) {
+        items.push(letter)
+        bytes += sizeOf(record)
+      }
       scanned += 1
-      if (items.length < query.limit && scanned < scannedPerPage) continue
+      if (items.length < query.limit && bytes < pageBytes && scanned < scannedPerPage) continue
       return { items, counts, next: record.ordinal + 1 < this.#options.journal.head ? record.ordinal : undefined }
     }
     return { items, counts, next: undefined }

@@ -16,7 +16,7 @@ const LedgerBody = Type.Object(
     deduplicated: Count,
     dropped: Count,
     damaged: Count,
-    balanced: Type.Boolean({ description: 'Independent counts agree' }),
+    balanced: Type.Boolean({ description: 'The outcomes add up to what was worked off' }),
     sinceStart: Type.Object({ shed: Count, resends: Count, refused: Count }, { description: 'What never entered, since the start' })
   },
   { title: 'Ledger', description: 'What was accepted and what became of it' }

@@ -159,23 +159,23 @@ describe('Supervisor', () => {
     await eventually('it listens', async () => ((await readFile(path.join(folder, 'lives'), 'utf8')) === 'xxx' ? true : undefined))
   })
 
-  it('waits longer and longer for a service that dies without having moved the checkpoint', async () => {
+  it('takes five deaths for accidents, then waits longer and longer for a service that dies without having moved the checkpoint', async () => {
     const waits: unknown[] = []
     const { made, checkpoints } = ports()
     const log = pino({ level: 'error' }, { write: line => waits.push((JSON.parse(line) as { backoffMs: number }).backoffMs) })
     await using supervisor = await Supervisor.start({ ...made, log })
     supervisor.openJournal(journal, 30)
-    for (const life of [1, 2, 3]) {
+    for (const life of [1, 2, 3, 4, 5, 6, 7]) {
       await eventually('it knows the journal', () => (checkpoints.length >= life ? true : undefined))
       supervisor.connections({ connected: ['die'], disconnected: [] })
       await eventually('it is dead', () => (waits.length === life ? true : undefined))
     }
-    expect(waits).toEqual([100, 200, 400])
-    await eventually('the fourth knows the journal', () => (checkpoints.length >= 4 ? true : undefined))
+    expect(waits).toEqual([50, 50, 50, 50, 50, 100, 200])
+    await eventually('the eighth knows the journal', () => (checkpoints.length >= 8 ? true : undefined))
     supervisor.advance(31)
     await eventually('it has moved the checkpoint', () => (checkpoints.includes(31) ? true : undefined))
     supervisor.connections({ connected: ['die'], disconnected: [] })
-    await eventually('it is dead too', () => (waits.length === 4 ? true : undefined))
+    await eventually('it is dead too', () => (waits.length === 8 ? true : undefined))
     expect(waits.at(-1)).toBe(50)
   })
 

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Recorder } from '../harness/recorder.ts'
+import { readLedger, Recorder } from '../harness/recorder.ts'
 import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
@@ -72,8 +72,9 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
         const moment = recorder.acknowledged + 500 + Math.floor(random() * 1_000)
         await eventually(`round ${round}: the moment of the stop`, () => (recorder.acknowledged >= moment ? true : undefined), 60_000)
         const stopped = tidegate.stop()
-        // From its first step to about its last.
-        await Promise.race([stopped, delay(random() * 400)])
+        // At its first step, or anywhere up to its last.
+        if (round % 2 === 1) await tidegate.logged(line => line.msg === 'stopping')
+        else await Promise.race([stopped, delay(random() * 400)])
         await tidegate.kill()
         if ((await stopped) === null) cutShort++
         tidegate = await Tidegate.start({ folder: own, ...ports })
@@ -89,7 +90,7 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     }
   })
 
-  it('goes on from the checkpoint within two seconds when the service alone is killed, and the edge acknowledges meanwhile', async () => {
+  it('goes on from the checkpoint when the service alone is killed, and the edge acknowledges meanwhile', async () => {
     const random = randomFrom(seed + 1)
     await using tidegate = await Tidegate.start()
     await using recorder = new Recorder('service')
@@ -112,8 +113,9 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
       await eventually(
         `round ${round}: another service answers`,
         async () => {
-          const ready = await fetch(`${tidegate.httpUrl}/readyz`)
-          return ready.status === 200 && tidegate.servicePid() !== pid ? true : undefined
+          // The ledger answers when store, dead letters and pipeline are open.
+          await readLedger(tidegate.httpUrl)
+          return tidegate.servicePid() === pid ? undefined : true
         },
         60_000
       )
@@ -123,6 +125,8 @@ describe(`${rounds} rounds of SIGKILL under load (seed ${seed})`, () => {
     await settled(tidegate, recorder)
     await expectAllThere(tidegate, recorder)
     const sorted = secondsAway.toSorted((a, b) => a - b)
-    console.log(`service away: median ${sorted[Math.floor(sorted.length / 2)]?.toFixed(2)} s, longest ${sorted.at(-1)?.toFixed(2)} s`)
+    console.log(
+      `service away (the requirement is two seconds): median ${sorted[Math.floor(sorted.length / 2)]?.toFixed(2)} s, longest ${sorted.at(-1)?.toFixed(2)} s`
+    )
   })
 })

@@ -106,9 +106,17 @@ export class Tidegate implements AsyncDisposable {
       .join('\n')
   }
 
-  /** SIGKILL to the edge, as a power cut of the process; resolves when it is gone. Its service ends by itself. */
+  /** SIGKILL to the edge and its service at one time; resolves when the edge is gone. */
   async kill(): Promise<void> {
+    const service = this.servicePid()
     this.#child.kill('SIGKILL')
+    if (service !== undefined) {
+      try {
+        process.kill(service, 'SIGKILL')
+      } catch {
+        // It has ended already, as it does by itself when its edge is gone.
+      }
+    }
     await this.#exited
   }
 

@@ -124,6 +124,24 @@ test('lists filter by reason, topic and time, page by page, without leaving one 
   })
 })
 
+test('a page of large letters is bounded in bytes, and the pages together have each once', async () => {
+  const journal = new FakeJournal()
+  const letters = await open(journal)
+  for (let ordinal = 0; ordinal < 20; ordinal += 1) {
+    letters.append({ ...letter(ordinal), payload: Buffer.alloc(200 * 1024, ordinal) }, 'broken-json', '')
+  }
+  await letters.durable()
+  const pages: number[][] = []
+  let after: number | undefined
+  do {
+    const page = await letters.list({ limit: 1000, ...(after === undefined ? {} : { after }) })
+    pages.push(page.items.map(item => item.recordOrdinal))
+    after = page.next
+  } while (after !== undefined)
+  expect(pages.flat()).toEqual(Array.from({ length: 20 }, (_, ordinal) => ordinal))
+  expect(Math.max(...pages.map(page => page.length))).toBe(6)
+})
+
 test('beyond the cap the oldest go, counted, and opening again finds the same bound', async () => {
   const journal = new FakeJournal()
   const letters = await open(journal, { maxBytes: 40_000 })
