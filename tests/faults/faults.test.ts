@@ -57,10 +57,12 @@ async function run(args: readonly string[]): Promise<Result> {
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
+  const read = once(child, 'close')
   await once(child, 'exit')
   clearTimeout(deadline)
-  // A test that failed may have left servers behind.
+  // A test that failed may have left servers behind; they hold the output open.
   killGroup(child)
+  await read
   running.delete(child)
   return { code: child.exitCode ?? -1, output }
 }

@@ -27,6 +27,8 @@ export class Tidegate implements AsyncDisposable {
   readonly #child: ChildProcess
   readonly #ownFolder: boolean
   readonly #exited: Promise<unknown>
+  /** Its log has been read to the end, which may be after its exit. */
+  readonly #logRead: Promise<unknown>
   readonly folder: string
   readonly log: LogLine[] = []
   readonly #watchers = new Set<(line: LogLine) => void>()
@@ -38,8 +40,13 @@ export class Tidegate implements AsyncDisposable {
     this.folder = folder
     this.#ownFolder = ownFolder
     this.#exited = once(child, 'exit')
-    if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', line => this.#read(line))
-    if (child.stderr !== null) createInterface({ input: child.stderr }).on('line', line => this.#read(line))
+    const outputs = [child.stdout, child.stderr].filter(output => output !== null)
+    this.#logRead = Promise.all(
+      outputs.map(async output => {
+        const lines = createInterface({ input: output }).on('line', line => this.#read(line))
+        await once(lines, 'close')
+      })
+    )
   }
 
   /** Starts one and resolves when it says that it is ready. Rejects with its log when it ends before. */
@@ -52,7 +59,7 @@ export class Tidegate implements AsyncDisposable {
     const tidegate = new Tidegate(child, folder, options.folder === undefined)
     const ready = await Promise.race([
       tidegate.logged(line => line.msg === 'tidegate is ready', 30_000),
-      tidegate.#exited.then(() => undefined)
+      tidegate.#exited.then(async () => await tidegate.#logRead).then(() => undefined)
     ])
     if (ready === undefined) {
       await tidegate[Symbol.asyncDispose]()
@@ -120,10 +127,11 @@ export class Tidegate implements AsyncDisposable {
     await this.#exited
   }
 
-  /** SIGTERM; resolves with the exit code. */
+  /** SIGTERM; resolves with the exit code when the whole log has been read. */
   async stop(): Promise<number | null> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGTERM')
     await this.#exited
+    await this.#logRead
     return this.#child.exitCode
   }
 
