@@ -10,7 +10,6 @@ import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
 import { withEdge } from './running-edge.ts'
 import { pageUrl } from './start.ts'
-import { untilStopped } from './until-stopped.ts'
 
 /** A folder with this file in it is a demo's and may be emptied. */
 const marker = '.tidegate-demo'
@@ -38,7 +37,7 @@ async function runDemo(options: ConfigOptions, context: CommandContext): Promise
     ...(sources.configFile === undefined ? { readFile: () => undefined } : {})
   })
   await emptyDemoFolder(config.data)
-  await withEdge(config, async (edge, log) => {
+  await withEdge(config, async ({ edge, stopRequested }) => {
     const mqtt = `mqtt://127.0.0.1:${edge.mqttPort}`
     const page = pageUrl(config.http.host, edge.httpPort)
     context.print(
@@ -50,7 +49,7 @@ async function runDemo(options: ConfigOptions, context: CommandContext): Promise
     const simulation = runSimulation({ ...demoHome, url: mqtt, signal: stop.signal }).catch((error: unknown) => {
       context.complain(`tidegate: the simulated home stopped: ${error instanceof Error ? error.message : String(error)}`)
     })
-    await untilStopped(log)
+    await stopRequested
     stop.abort()
     await simulation
   })

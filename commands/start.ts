@@ -3,7 +3,6 @@ import { loadConfig } from '../config/load.ts'
 import { addConfigOptions, configSources } from './context.ts'
 import type { CommandContext, ConfigOptions } from './context.ts'
 import { withEdge } from './running-edge.ts'
-import { untilStopped } from './until-stopped.ts'
 
 /** Adds `start`: the edge and its service, until SIGTERM or SIGINT. */
 export function addStart(program: Command, context: CommandContext): void {
@@ -12,9 +11,9 @@ export function addStart(program: Command, context: CommandContext): void {
     .option('--json', 'a fault at the start as JSON too')
     .action(async (options: ConfigOptions) => {
       const config = loadConfig(configSources(options, context))
-      await withEdge(config, async ({ mqttPort, httpPort }, log) => {
+      await withEdge(config, async ({ edge: { mqttPort, httpPort }, log, stopRequested }) => {
         log.info({ mqttPort, httpPort, page: pageUrl(config.http.host, httpPort), data: config.data }, 'tidegate is ready')
-        await untilStopped(log)
+        await stopRequested
       })
     })
 }

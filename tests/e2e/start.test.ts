@@ -1,9 +1,10 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createServer, type AddressInfo, type Server } from 'node:net'
 import { once } from 'node:events'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Tidegate } from '../harness/tidegate.ts'
 
@@ -84,5 +85,22 @@ describe('a start that cannot be', () => {
     expectOneLine(await start('--set', 'journal.sinc=os'), /journal\.sync/)
     expectOneLine(await start('--no-such-option'), /no-such-option/)
     expect(await readdir(folder)).not.toContain('data')
+  })
+})
+
+describe('a stop that is asked for early', () => {
+  it('is in order: a SIGTERM at the first line of the log ends with exit code 0, and the last line says stopped', async () => {
+    const data = path.join(folder, 'early')
+    const child = spawn(process.execPath, ['bin/tidegate.mjs', 'start', '--data', data, '--mqtt-port', '0', '--http-port', '0'], {
+      stdio: ['ignore', 'pipe', 'inherit']
+    })
+    const closed = once(child, 'close')
+    const lines: string[] = []
+    for await (const line of createInterface({ input: child.stdout })) {
+      if (lines.push(line) === 1) child.kill('SIGTERM')
+    }
+    await closed
+    expect({ code: child.exitCode, signal: child.signalCode }).toEqual({ code: 0, signal: null })
+    expect(lines.at(-1)).toContain('"msg":"stopped"')
   })
 })
