@@ -1,14 +1,8 @@
 import { connectAsync } from 'mqtt'
+import { type Figures, percentile, round } from './figures.ts'
 import { cpuSecondsOf, rssMiBOf } from './machine.ts'
 import { runLoad, runTool } from './load.ts'
 import { System } from './system.ts'
-
-/** The figures of one measurement: names carry the unit. */
-export type Figures = Readonly<Record<string, number | string>>
-
-const round = (value: number, digits = 2): number => Number(value.toFixed(digits))
-const percentile = (sorted: readonly number[], part: number): number =>
-  sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN
 
 /** From the start of the command to both ports answering, the median of five starts in empty folders. */
 export async function measureStart(): Promise<Figures> {

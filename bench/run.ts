@@ -1,18 +1,28 @@
 /**
  * `npm run bench [-- name …]`: prints figures and ratios and keeps them in bench/results/ with machine, Node and commit.
- * Names: start, latency, peer, sustained; all of them by default. Lengths are fixed, so that results of one machine compare.
+ * Names: those of `measurements`; all of them by default. Lengths are fixed, so that results of one machine compare.
+ * `open` writes 4 GiB to the temporary folder, `backlog` 10 GB.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Figures, measureOpenLoop, measurePeer, measureStart } from './ingest.ts'
+import { measureBacklog } from './backlog.ts'
+import type { Figures } from './figures.ts'
+import { measureOpenLoop, measurePeer, measureStart } from './ingest.ts'
+import { measureAppend, measureLargeOpen, measureRecovery } from './journal.ts'
 import { describeMachine } from './machine.ts'
+import { measureSyncCost } from './sync-cost.ts'
 
 const measurements: Readonly<Record<string, () => Promise<Figures>>> = {
   start: measureStart,
   latency: () => measureOpenLoop(5_000, 20),
   peer: () => measurePeer(5_000, 20),
-  sustained: () => measureOpenLoop(15_000, 60)
+  sustained: () => measureOpenLoop(15_000, 60),
+  append: measureAppend,
+  recovery: measureRecovery,
+  open: measureLargeOpen,
+  sync: measureSyncCost,
+  backlog: measureBacklog
 }
 
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(measurements)

@@ -25,8 +25,10 @@ export class System implements AsyncDisposable {
     this.startMs = startMs
   }
 
-  static async start(settings: Readonly<Record<string, string | number>> = {}): Promise<System> {
+  /** Starts one with these keys of the configuration; `prepare` gets the empty data folder before. */
+  static async start(settings: Readonly<Record<string, string | number>> = {}, prepare?: (folder: string) => void): Promise<System> {
     const folder = mkdtempSync(path.join(tmpdir(), 'tidegate-bench-'))
+    prepare?.(folder)
     const args = [path.join(top, 'bin/tidegate.mjs'), 'start', '--data', folder, '--mqtt-port', '0', '--http-port', '0']
     for (const [key, value] of Object.entries(settings)) args.push('--set', `${key}=${value}`)
     const startedMs = performance.now()
@@ -53,6 +55,12 @@ export class System implements AsyncDisposable {
   async ledger(): Promise<{ readonly accepted: number; readonly stored: number; readonly inJournal: number }> {
     const answer: unknown = await (await fetch(`${this.httpUrl}/api/v1/ledger`)).json()
     return { accepted: numberAt(answer, 'accepted'), stored: numberAt(answer, 'stored'), inJournal: numberAt(answer, 'inJournal') }
+  }
+
+  /** A metric without labels. */
+  async metric(name: string): Promise<number> {
+    const text = await (await fetch(`${this.httpUrl}/metrics`)).text()
+    return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

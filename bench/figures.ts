@@ -1,0 +1,11 @@
+/** The figures of one measurement: names carry the unit. */
+export type Figures = Readonly<Record<string, number | string>>
+
+export function round(value: number, digits = 2): number {
+  return Number(value.toFixed(digits))
+}
+
+/** Nearest rank. */
+export function percentile(sorted: readonly number[], part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN
+}
