@@ -39,6 +39,7 @@ export interface FakeStorageOptions {
 /** A store in memory: rows in the port's order, the port's filters, and a note of every query and its end. */
 export class FakeStorage implements Storage {
   readonly kind = 'embedded'
+  readonly forgetful = false
   readonly outage = undefined
   readonly queries: (RowQuery & { readonly everyNs?: bigint; readonly aggregates?: readonly Aggregate[] })[] = []
   /** Rows handed out so far. */
@@ -130,6 +131,8 @@ export class FakeStorage implements Storage {
   }
 
   async write(): Promise<void> {}
+
+  onReturn(): void {}
 
   async [Symbol.asyncDispose](): Promise<void> {}
 }
