@@ -152,6 +152,7 @@ class Service {
       append: async publish => await this.#link.append({ clientId: httpClientId, ...publish }),
       testMapping: message => opened(this.#readings).pipeline.testMapping(message),
       deadLetters: { list: async query => await this.#listLetters(query) },
+      replay: async (range, signal, onProgress) => await opened(this.#readings).pipeline.replay(range, signal, onProgress),
       isOnline: clientId => this.#connected.has(clientId),
       ledger: async () => await this.#ledger(opened(this.#readings)),
       readiness: () => this.#readiness(),

@@ -38,14 +38,17 @@ export interface ReplayPlan {
   report(counts: RewriteCounts, position: number): ReplayReport
 }
 
+/** @throws TidegateError TG_PARAMETER_INVALID when the topic is no filter */
+export function checkTopic({ topic }: ReplayRange): void {
+  const fault = topic === undefined ? undefined : patternFault(topic)
+  if (fault !== undefined) throw new TidegateError('TG_PARAMETER_INVALID', `topic: ${fault}`, { context: { parameter: 'topic' } })
+}
+
 /**
  * Cuts a range to what is kept and has its outcome: what lies above the position is written by ingest itself. Received
- * times need not rise with the ordinals, so a range of times is looked for in all that is kept.
- * @throws TidegateError TG_PARAMETER_INVALID when the topic is no filter
+ * times need not rise with the ordinals, so a range of times is looked for in all that is kept. The topic is a filter.
  */
 export function planReplay(range: ReplayRange, kept: { readonly oldest: number; readonly position: number }): ReplayPlan {
-  const fault = range.topic === undefined ? undefined : patternFault(range.topic)
-  if (fault !== undefined) throw new TidegateError('TG_PARAMETER_INVALID', `topic: ${fault}`, { context: { parameter: 'topic' } })
   const filter = range.topic === undefined ? undefined : new TopicPattern(range.topic)
   const fromNs = timeOf(range.from)
   const toNs = timeOf(range.to)

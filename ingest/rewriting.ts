@@ -14,7 +14,7 @@ import type { BatchWriter } from './batch-writer.ts'
 import type { Clock } from './clock.ts'
 import type { Decoder } from './decoder.ts'
 import type { ReplayRange, ReplayReport } from './replay.ts'
-import { planReplay } from './replay.ts'
+import { checkTopic, planReplay } from './replay.ts'
 import type { RewriteFloor } from './rewrite-floor.ts'
 import { RewritePass } from './rewrite-pass.ts'
 import type { RewriteCounts, RewriteSelection } from './rewrite-pass.ts'
@@ -90,10 +90,12 @@ export class Rewriting {
 
   /**
    * Writes a range of kept records again. Resolves when all of it is in the store.
-   * @throws TidegateError TG_REPLAY_RUNNING, TG_QUERY_CANCELLED when the signal aborts, TG_STOPPING when ingest is closed
+   * @throws TidegateError TG_PARAMETER_INVALID for a topic that is no filter, TG_REPLAY_RUNNING, TG_QUERY_CANCELLED when the
+   * signal aborts, TG_STOPPING when ingest is closed
    */
   async replay(range: ReplayRange, signal: AbortSignal, onProgress: (report: ReplayReport) => void): Promise<ReplayReport> {
     if (this.#closing.signal.aborted) throw stopping()
+    checkTopic(range)
     if (this.#replay !== undefined) throw new TidegateError('TG_REPLAY_RUNNING', 'a replay is running: try again when it has ended')
     return await new Promise<ReplayReport>((resolve, reject) => {
       this.#replay = { range, signal, onProgress, resolve, reject }

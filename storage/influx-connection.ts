@@ -44,9 +44,9 @@ const chunkRows = 500
 /** Longest piece of an answer, in characters. */
 const maxPieceLength = 64 * 1024 ** 2
 const maxReasonLength = 500
-/** Longest that the server's metrics may take to come, and how much of them is read. */
-const metricsTimeoutMs = 5000
-const maxMetricsLength = 4 * 1024 ** 2
+/** Longest that the server may take to say when it started, and most that it may say. */
+const readyTimeoutMs = 5000
+const maxReadyLength = 64 * 1024
 
 /** A server that may be down; constructing never connects. */
 export class InfluxConnection implements Disposable {
@@ -138,26 +138,26 @@ export class InfluxConnection implements Disposable {
     }
   }
 
-  /** When the server started, in its own words; undefined when it does not say: only some versions have this metric. */
+  /** When the server started, in its own words (GET /ready); undefined when it does not say: only InfluxDB 2 does. */
   async startTime(): Promise<string | undefined> {
-    using deadline = new Deadline(metricsTimeoutMs, [this.#closing.signal])
+    using deadline = new Deadline(readyTimeoutMs, [this.#closing.signal])
     try {
-      const answer = this.#transport.iterate('/metrics', '', { method: 'GET', headers: { accept: 'text/plain' }, signal: deadline.signal })
+      let text = ''
       const decoder = new StringDecoder('utf8')
-      let read = 0
-      let rest = ''
+      const answer = this.#transport.iterate('/ready', '', {
+        method: 'GET',
+        headers: { accept: 'application/json' },
+        signal: deadline.signal
+      })
       for await (const bytes of answer) {
-        rest += decoder.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
-        const found = /^process_start_time_seconds (\S+)\s/m.exec(rest)?.[1]
-        if (found !== undefined) return found
-        read += bytes.byteLength
-        if (read > maxMetricsLength) return undefined
-        rest = rest.slice(rest.lastIndexOf('\n') + 1)
+        text += decoder.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+        if (text.length > maxReadyLength) return undefined
       }
+      const ready: unknown = JSON.parse(text)
+      return isRecord(ready) && typeof ready['started'] === 'string' ? ready['started'] : undefined
     } catch {
       return undefined
     }
-    return undefined
   }
 
   /** Ends every request and every socket. */

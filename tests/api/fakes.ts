@@ -179,6 +179,9 @@ export function fakePorts(
     append: async () => 7,
     testMapping: () => ({ outcome: 'ignored', route: null, points: [] }),
     deadLetters: { list: async () => ({ items: [], next: undefined, counts: {} }) },
+    replay: async () => {
+      throw new Error('no replay here')
+    },
     isOnline: () => false,
     ledger: async () => {
       throw new Error('no ledger here')

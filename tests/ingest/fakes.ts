@@ -222,8 +222,12 @@ export class FakeSource implements JournalSource {
     const ended = (): boolean => this.#closed || limits.signal?.aborted === true
     while (this.#at >= this.#durable && !ended()) {
       await new Promise<void>(resolve => {
-        this.#wake = resolve
-        limits.signal?.addEventListener('abort', () => resolve(), { once: true })
+        const wake = (): void => {
+          limits.signal?.removeEventListener('abort', wake)
+          resolve()
+        }
+        this.#wake = wake
+        limits.signal?.addEventListener('abort', wake)
       })
     }
     if (ended()) return { from, to: from, records: [], gaps: [] }

@@ -44,7 +44,8 @@ export async function openPipeline(
     readonly limits?: Partial<Config['limits']>
   } = {}
 ) {
-  const { storage, letterJournal, records, committed, clock } = world
+  const { letterJournal, records, committed, clock } = world
+  const storage = options.storage ?? world.storage
   const journal = options.journal ?? { uuid: journalUuid, oldest: 0, durable: records.length }
   const { position } = startingCheckpoint(storage.catalogue.checkpoint(), journal).checkpoint
   const deadLetters = await DeadLetters.open({
