@@ -3,6 +3,7 @@ import { addConfig } from './commands/config.ts'
 import { packageVersion } from './commands/context.ts'
 import type { CommandContext } from './commands/context.ts'
 import { addDemo } from './commands/demo.ts'
+import { addJournal } from './commands/journal.ts'
 import { addMapping } from './commands/mapping.ts'
 import { addSimulate } from './commands/simulate.ts'
 import { addStart } from './commands/start.ts'
@@ -55,6 +56,7 @@ export function buildProgram(context: CommandContext): Command {
   addSimulate(program, context)
   addConfig(program, context)
   addMapping(program, context)
+  addJournal(program, context)
   return program
 }
 

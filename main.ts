@@ -53,7 +53,7 @@ export async function startEdge(config: Config, log: Logger): Promise<RunningEdg
           resends: broker.stats.resends,
           refused: broker.stats.publishesRefused
         }),
-        onCheckpoint: position => edge.journal?.commit(position),
+        onCheckpoint: (position, keepFrom) => edge.journal?.commit(position, keepFrom),
         connectedClientIds: () => broker.connectedClientIds()
       })
     )

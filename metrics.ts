@@ -120,6 +120,17 @@ export const metricTable = {
     help: 'Readings whose own time was not used, by reason: outside (the window), unusable.',
     labels: ['reason']
   },
+  tidegate_ingest_rewritten_records_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Records read again to write them into the store again, which changes no outcome, by cause: start, outage, replay.',
+    labels: ['cause']
+  },
+  tidegate_ingest_rewriting: {
+    type: 'gauge',
+    process: 'service',
+    help: '1 while records are written into the store again, or wait for the store.'
+  },
   tidegate_dead_letters: { type: 'gauge', process: 'service', help: 'Dead letters kept.' },
   tidegate_dead_letters_bytes: { type: 'gauge', process: 'service', help: 'Bytes of the dead letters kept.' },
   tidegate_dead_letters_evicted_total: { type: 'counter', process: 'service', help: 'Dead letters evicted because of their cap.' },

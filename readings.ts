@@ -6,11 +6,14 @@ import { TidegateError } from './errors.ts'
 import { DeadLetters } from './ingest/dead-letters.ts'
 import { Pipeline, type Committed } from './ingest/pipeline.ts'
 import { startingCheckpoint, type JournalExtent } from './ingest/settlement.ts'
+import { nodeFiles } from './journal/files.ts'
 import { Journal } from './journal/journal.ts'
 import { JournalReader } from './journal/reader.ts'
 import { scan } from './journal/scan.ts'
+import { listSegments } from './journal/segments.ts'
 import { openStorage } from './storage/open.ts'
 import type { Storage } from './storage/port.ts'
+import type { Checkpoint } from './telemetry.ts'
 
 const firstRetryMs = 200
 const longestRetryMs = 5_000
@@ -23,6 +26,8 @@ export interface ReadingsOptions {
   readonly log: Logger
   /** Called after each commit, in order. */
   readonly onCommitted: (committed: Committed) => void
+  /** Called with each checkpoint that became durable. */
+  readonly onCheckpoint: (checkpoint: Checkpoint) => void
   /** Called once when ingest cannot go on by itself. */
   readonly onStopped: (error: unknown) => void
   /** Called before each new attempt to open, with why the one before failed. */
@@ -71,7 +76,7 @@ export class Readings implements AsyncDisposable {
       retryMs = Math.min(retryMs * 2, longestRetryMs)
     }
 
-    async function openOnce({ config, journal, log, onCommitted, onStopped }: ReadingsOptions): Promise<Readings> {
+    async function openOnce({ config, journal, log, onCommitted, onCheckpoint, onStopped }: ReadingsOptions): Promise<Readings> {
       const opened: AsyncDisposable[] = []
       const own = <Resource extends AsyncDisposable>(resource: Resource): Resource => {
         opened.push(resource)
@@ -89,19 +94,16 @@ export class Readings implements AsyncDisposable {
           records: { journal: journal.uuid, position: checkpoint.position },
           log: lettersLog
         })
+        const folder = path.join(config.data, 'journal')
         const pipeline = await Pipeline.open({
-          openSource: async from =>
-            await JournalReader.open({
-              folder: path.join(config.data, 'journal'),
-              from,
-              durable: journal.durable,
-              log: log.child({ room: 'journal' })
-            }),
+          openSource: async from => await JournalReader.open({ folder, from, durable: from, log: log.child({ room: 'journal' }) }),
+          oldest: async () => (await listSegments(nodeFiles, folder))[0]?.first ?? journal.oldest,
           storage,
           deadLetters,
           journal,
           config,
           onCommitted,
+          onCheckpoint,
           onStopped,
           log: log.child({ room: 'ingest' })
         })

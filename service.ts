@@ -17,7 +17,7 @@ import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Readings } from './readings.ts'
 import { bindServiceMetrics } from './service-metrics.ts'
-import { outcomes } from './telemetry.ts'
+import { type Checkpoint, outcomes } from './telemetry.ts'
 
 /** Client id of publishes that come by HTTP. */
 const httpClientId = 'http'
@@ -83,21 +83,23 @@ class Service {
       journal,
       log: this.#log,
       signal: this.#closing.signal,
-      onCommitted: committed => {
-        this.#stream?.publish(committed.messages)
-        this.#link.checkpoint(committed.checkpoint.position)
-      },
+      onCommitted: committed => this.#stream?.publish(committed.messages),
+      onCheckpoint: checkpoint => this.#tellCheckpoint(checkpoint),
       onStopped: this.#end,
       onRefused: error => {
         this.#refusal = error
       }
     })
-    const { position } = readings.pipeline.position
-    this.#stream = new LiveStream({ journal: journal.uuid, position, ...this.#config.stream })
+    const checkpoint = readings.pipeline.position
+    this.#stream = new LiveStream({ journal: journal.uuid, position: checkpoint.position, ...this.#config.stream })
     this.#readings = readings
     bindServiceMetrics(this.#metrics, { readings, stream: this.#stream, link: this.#link })
     readings.pipeline.advance(this.#durable)
-    this.#link.checkpoint(position)
+    this.#tellCheckpoint(checkpoint)
+  }
+
+  #tellCheckpoint({ position, rewriteFrom = position }: Checkpoint): void {
+    this.#link.checkpoint(position, rewriteFrom)
   }
 
   receive(message: ToService): void {
@@ -150,6 +152,7 @@ class Service {
       append: async publish => await this.#link.append({ clientId: httpClientId, ...publish }),
       testMapping: message => opened(this.#readings).pipeline.testMapping(message),
       deadLetters: { list: async query => await this.#listLetters(query) },
+      replay: async (range, signal, onProgress) => await opened(this.#readings).pipeline.replay(range, signal, onProgress),
       isOnline: clientId => this.#connected.has(clientId),
       ledger: async () => await this.#ledger(opened(this.#readings)),
       readiness: () => this.#readiness(),

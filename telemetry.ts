@@ -66,6 +66,11 @@ export interface Checkpoint {
   /** The ordinal at which the totals start. */
   readonly since: number
   readonly totals: OutcomeTotals
+  /**
+   * The next start writes the records from here to the position into the store again: it may have forgotten them, or a
+   * rewrite of them was cut off. Missing: there is nothing like that. Neither position nor totals depend on it.
+   */
+  readonly rewriteFrom?: number
 }
 
 /**

@@ -16,6 +16,7 @@ import type { ApiPorts } from './ports.ts'
 import { encodeProblem, sendProblem } from './problems.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { deviceRoutes } from './routes/devices.ts'
+import { journalRoutes } from './routes/journal.ts'
 import { mappingRoutes } from './routes/mappings.ts'
 import { operationsRoutes } from './routes/operations.ts'
 import { pageRoutes } from './routes/page.ts'
@@ -84,6 +85,7 @@ export function buildApi(ports: ApiPorts): Api {
     telemetryRoutes(routes, ports)
     deadLetterRoutes(routes, ports)
     mappingRoutes(routes, ports)
+    journalRoutes(routes, ports)
     operationsRoutes(routes, ports)
     openapiRoutes(routes)
     pageRoutes(routes, ports)

@@ -56,6 +56,37 @@ export interface DeadLetterPage {
   readonly counts: Readonly<Record<string, number>>
 }
 
+/** An end of a range of the journal: an ordinal, or a received time in ns since 1970. */
+export type ReplayEnd = { readonly ordinal: number } | { readonly timeNs: bigint }
+
+/** Which kept records are written into the store again; what is left out means all. */
+export interface ReplayRange {
+  /** Inclusive. */
+  readonly from?: ReplayEnd
+  /** Exclusive. */
+  readonly to?: ReplayEnd
+  /** An MQTT topic filter. */
+  readonly topic?: string
+}
+
+/** What a replay did so far, or in all. Ranges are ordinals. */
+export interface ReplayReport {
+  readonly from: number
+  readonly to: number
+  /** Ordinal that is looked at next, and the one at which everything has been. */
+  readonly position: number
+  readonly end: number
+  /** The range that was asked for begins before the oldest record that is kept. */
+  readonly beyondKept: boolean
+  readonly records: number
+  readonly ignored: number
+  readonly deadLettered: number
+  readonly points: number
+  readonly refused: number
+  readonly damaged: number
+  readonly dropped: number
+}
+
 /** The balance of what was accepted with what became of it (design: the ledger). */
 export interface Ledger {
   /** Ordinal at which the totals start. */
@@ -92,6 +123,8 @@ export interface ApiOptions {
   readonly futureMs: number
   /** Sockets at most; further ones are dropped. */
   readonly connections: number
+  /** How often a replay says how far it is, ms. Default 1,000. */
+  readonly progressMs?: number
   /** Longest time a client may take no byte of an answer before it is cut off, ms. Default 30,000. */
   readonly stallMs?: number
   /** The clock, ms since 1970. Default Date.now. */
@@ -111,6 +144,11 @@ export interface ApiPorts {
   append(publish: HttpPublish): Promise<number>
   testMapping(message: HttpPublish & { readonly clientId: string }): MappingResult
   readonly deadLetters: { list(query: DeadLetterQuery): Promise<DeadLetterPage> }
+  /**
+   * Writes kept records into the store again; resolves when all of the range is there. Rejects with TG_REPLAY_RUNNING while
+   * another one runs, TG_PARAMETER_INVALID when the topic is no filter, both before anything is written.
+   */
+  replay(range: ReplayRange, signal: AbortSignal, onProgress: (report: ReplayReport) => void): Promise<ReplayReport>
   /** Is the MQTT client connected? */
   isOnline(clientId: string): boolean
   ledger(): Promise<Ledger>

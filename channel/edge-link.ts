@@ -28,7 +28,7 @@ export class EdgeLink {
   readonly #counts = new Map<number, Pending<EdgeCounts>>()
   #pendingBytes = 0
   #nextRequest = 1
-  #checkpoint = 0
+  #checkpoint = { position: 0, keepFrom: 0 }
 
   constructor(end: ChannelEnd, onMessage: (message: ToService) => void, onDisconnect: () => void) {
     this.#outbox = new Outbox<ToEdge>((message, done) => {
@@ -51,10 +51,10 @@ export class EdgeLink {
     this.#outbox.post(message)
   }
 
-  /** Tells the edge the newest checkpoint. */
-  checkpoint(position: number): void {
-    this.#checkpoint = position
-    this.#outbox.postNewest('checkpoint', () => ({ type: 'checkpoint', position: this.#checkpoint }))
+  /** Tells the edge the newest checkpoint, and from where on records below it may be read again. */
+  checkpoint(position: number, keepFrom: number): void {
+    this.#checkpoint = { position, keepFrom }
+    this.#outbox.postNewest('checkpoint', () => ({ type: 'checkpoint', ...this.#checkpoint }))
   }
 
   /**

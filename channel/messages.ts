@@ -51,7 +51,8 @@ export type ToEdge =
   | { readonly type: 'listening'; readonly port: number }
   /** The service cannot start at all: the edge says so and exits 1. */
   | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string }
-  | { readonly type: 'checkpoint'; readonly position: number }
+  /** Records at or above `keepFrom` may be read again although they are below the position. */
+  | { readonly type: 'checkpoint'; readonly position: number; readonly keepFrom: number }
   | { readonly type: 'append'; readonly request: number; readonly publish: ForwardedPublish }
   | { readonly type: 'count'; readonly request: number }
   | { readonly type: 'drained' }

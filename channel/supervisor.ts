@@ -16,8 +16,8 @@ export interface SupervisorPorts {
   /** Appends and routes a publish that came by HTTP; resolves with its ordinal when durable. */
   append(publish: ForwardedPublish): Promise<number>
   counts(): Promise<EdgeCounts>
-  /** The service's checkpoint moved: every record below the position has its outcome. */
-  onCheckpoint(position: number): void
+  /** The service's checkpoint moved: every record below the position has its outcome; those from keepFrom on may be read again. */
+  onCheckpoint(position: number, keepFrom: number): void
   /** Client ids connected now, for a service that starts anew. */
   connectedClientIds(): readonly string[]
   /** A service that has not answered for so long is killed and started again; in milliseconds, default 30 s. */
@@ -251,7 +251,7 @@ export class Supervisor implements AsyncDisposable {
       case 'checkpoint':
         this.#firstCheckpoint ??= message.position
         this.#worked ||= message.position > this.#firstCheckpoint
-        this.#ports.onCheckpoint(message.position)
+        this.#ports.onCheckpoint(message.position, message.keepFrom)
         return
       case 'append':
         this.#append(message.request, message.publish, outbox)

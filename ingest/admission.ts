@@ -1,3 +1,4 @@
+import type { Catalogue } from '../storage/port.ts'
 import type { Field, FieldValue } from '../telemetry.ts'
 import { fieldTypeOf } from '../telemetry.ts'
 import type { FieldTypes, StoredField } from './field-types.ts'
@@ -13,11 +14,11 @@ import type { Slot, SourceState } from './source-interner.ts'
  */
 export class Admission {
   readonly #types: FieldTypes
-  readonly #budget: SeriesBudget
+  readonly #budget: Pick<SeriesBudget, 'admit'>
   readonly #dry: boolean
 
   /** `dry`: nothing is learnt beyond this object, and slots of sources stay as they are. */
-  constructor(types: FieldTypes, budget: SeriesBudget, dry = false) {
+  constructor(types: FieldTypes, budget: Pick<SeriesBudget, 'admit'>, dry = false) {
     this.#types = types
     this.#budget = budget
     this.#dry = dry
@@ -26,6 +27,17 @@ export class Admission {
   /** One whose decisions change nothing here. */
   dry(): Admission {
     return new Admission(this.#types.fork(), this.#budget, true)
+  }
+
+  /**
+   * One that admits what the catalogue knows and nothing else, so that it never learns: for records that had their outcome
+   * already. What was refused then is refused again, and types are as they were, since a type once given never changes.
+   */
+  known(catalogue: Pick<Catalogue, 'hasSeries'>): Admission {
+    const budget: Pick<SeriesBudget, 'admit'> = {
+      admit: ({ source }, field) => (catalogue.hasSeries(source, field) ? 'admitted' : 'series')
+    }
+    return new Admission(this.#types, budget, true)
   }
 
   /** `mayRepeat`: a name may come twice, then the later one wins. Takes the array over; it may be the answer. */

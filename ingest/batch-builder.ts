@@ -38,6 +38,14 @@ interface Merging {
 
 type Sighting = { -readonly [Key in keyof DeviceSighting]: DeviceSighting[Key] } & { ordinal: number }
 
+/** When a batch is full; see config.ingest. */
+export interface BatchBounds {
+  readonly batchPoints: number
+  readonly batchBytes: number
+}
+
+/** A batch is also full at so many values for each point that it may have, since what is written are values. */
+const valuesPerPoint = 5
 /** Client id of publishes that come by HTTP; they say nothing about an MQTT client. */
 const httpClient = 'http'
 /** What a record costs beside its payload, roughly; so that many small records also fill a batch. */
@@ -91,6 +99,11 @@ export class BatchBuilder {
   /** Records that are held. */
   get entries(): number {
     return this.#entries.length
+  }
+
+  isFull({ batchPoints, batchBytes }: BatchBounds): boolean {
+    if (this.#values >= batchPoints * valuesPerPoint) return true
+    return this.points >= batchPoints || this.entries >= batchPoints || this.#bytes >= batchBytes
   }
 
   add(record: JournalRecord, decoded: Decoded): void {

@@ -1,7 +1,9 @@
-/** Waiting, as far as ingest waits for time; tests put their own in. */
+/** Time, as far as ingest waits for it or measures it; tests put their own in. */
 export interface Clock {
   /** Resolves after that many milliseconds, or at once when the signal aborts. Never rejects. */
   sleep(ms: number, signal: AbortSignal): Promise<void>
+  /** Milliseconds of a clock that is never set. */
+  monotonicMs(): number
 }
 
 export const realClock: Clock = {
@@ -16,5 +18,6 @@ export const realClock: Clock = {
       const timer = setTimeout(end, ms)
       signal.addEventListener('abort', end)
     })
-  }
+  },
+  monotonicMs: () => performance.now()
 }

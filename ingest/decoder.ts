@@ -83,13 +83,23 @@ export class Decoder {
   /** Sources of line protocol by measurement and tags as they were written. */
   readonly #heads = new BoundedCache<SourceState>(cachedHeads)
 
-  /** Learns from the catalogue what is known. `admission` is for decoders that must not change anything. */
-  constructor(config: DecoderConfig, catalogue: Catalogue, options: { readonly warn?: SeriesWarning; readonly dryOf?: Decoder } = {}) {
-    const { dryOf } = options
+  /**
+   * Learns from the catalogue what is known. `dryOf` and `againOf` are for decoders that change nothing: one for what did not
+   * happen, one for records that had their outcome already.
+   */
+  constructor(
+    config: DecoderConfig,
+    catalogue: Catalogue,
+    options: { readonly warn?: SeriesWarning; readonly dryOf?: Decoder; readonly againOf?: Decoder } = {}
+  ) {
+    const { dryOf, againOf } = options
+    const other = dryOf ?? againOf
     this.#config = config
-    this.types = dryOf === undefined ? new FieldTypes(catalogue.fields()) : dryOf.types
-    this.budget = dryOf === undefined ? new SeriesBudget(catalogue, config.limits, options.warn) : dryOf.budget
-    this.#admission = dryOf === undefined ? new Admission(this.types, this.budget) : dryOf.#admission.dry()
+    this.types = other?.types ?? new FieldTypes(catalogue.fields())
+    this.budget = other?.budget ?? new SeriesBudget(catalogue, config.limits, options.warn)
+    if (dryOf !== undefined) this.#admission = dryOf.#admission.dry()
+    else if (againOf !== undefined) this.#admission = againOf.#admission.known(catalogue)
+    else this.#admission = new Admission(this.types, this.budget)
     this.#routes = new Routes(config.routes, this.#interner)
   }
 
@@ -149,6 +159,11 @@ export class Decoder {
     })
     const refusal = summarize(refusals)
     return { outcome, route, points, ...refusal }
+  }
+
+  /** A decoder for records that had their outcome already: the same points again, and nothing is learnt. */
+  again(catalogue: Catalogue): Decoder {
+    return new Decoder(this.#config, catalogue, { againOf: this })
   }
 
   *#json(

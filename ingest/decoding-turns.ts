@@ -3,8 +3,13 @@ import type { JournalRecord } from '../journal/record.ts'
 import type { BatchBuilder } from './batch-builder.ts'
 import type { Decoded, Decoder } from './decoder.ts'
 
+/** What decoded records are added to. */
+export type DecodedTarget = Pick<BatchBuilder, 'add' | 'addInSteps'>
+
 /** Decoding lets others run at least this often. */
 const turnMs = 3
+/** A longer payload is decoded in steps: its record alone may take much longer than that. */
+export const longPayload = 4096
 
 /**
  * Decodes records into a batch and shares the event loop: between records when `giveWay` is called, and inside long ones.
@@ -43,7 +48,7 @@ export class DecodingTurns {
   }
 
   /** Decodes a record whose payload is short, at once. */
-  addShort(builder: BatchBuilder, record: JournalRecord): void {
+  addShort(builder: DecodedTarget, record: JournalRecord): void {
     let decoded: Decoded
     try {
       decoded = this.#decoder.decode(record)
@@ -54,7 +59,7 @@ export class DecodingTurns {
   }
 
   /** Decodes a record whose payload may be long, in steps. */
-  async addLong(builder: BatchBuilder, record: JournalRecord): Promise<void> {
+  async addLong(builder: DecodedTarget, record: JournalRecord): Promise<void> {
     let decoded: Decoded | undefined
     try {
       const steps = this.#decoder.decodeInSteps(record)

@@ -2,6 +2,7 @@ import type { Metrics } from '../metrics.ts'
 import { outcomes } from '../telemetry.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import type { Pipeline } from './pipeline.ts'
+import { rewriteCauses } from './rewriting.ts'
 
 /** Binds the metrics of ingest: everything is read when it is scraped. */
 export function bindIngestMetrics(metrics: Metrics, pipeline: Pipeline, deadLetters: DeadLetters): void {
@@ -24,6 +25,11 @@ export function bindIngestMetrics(metrics: Metrics, pipeline: Pipeline, deadLett
     const { timeOutside, timeUnusable } = pipeline.stats
     return Object.entries({ outside: timeOutside, unusable: timeUnusable }).map(([reason, value]) => ({ labels: { reason }, value }))
   })
+  metrics.bind('tidegate_ingest_rewritten_records_total', () => {
+    const { rewritten } = pipeline.stats
+    return rewriteCauses.map(cause => ({ labels: { cause }, value: rewritten[cause] }))
+  })
+  metrics.bind('tidegate_ingest_rewriting', () => (pipeline.stats.rewriting ? 1 : 0))
   metrics.bind('tidegate_dead_letters', () => deadLetters.kept)
   metrics.bind('tidegate_dead_letters_bytes', () => deadLetters.bytes)
   metrics.bind('tidegate_dead_letters_evicted_total', () => deadLetters.evicted)

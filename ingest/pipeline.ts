@@ -20,9 +20,13 @@ import { realClock } from './clock.ts'
 import type { DeadLetters } from './dead-letters.ts'
 import { Decoder } from './decoder.ts'
 import type { DecoderConfig, MappingTest } from './decoder.ts'
-import { DecodingTurns } from './decoding-turns.ts'
+import { DecodingTurns, longPayload } from './decoding-turns.ts'
 import { PositionWaiters } from './position-waiters.ts'
 import { RecordCursor } from './record-cursor.ts'
+import type { ReplayRange, ReplayReport } from './replay.ts'
+import { RewriteFloor } from './rewrite-floor.ts'
+import type { RewriteCause } from './rewriting.ts'
+import { Rewriting } from './rewriting.ts'
 import type { JournalExtent } from './settlement.ts'
 import { startingCheckpoint } from './settlement.ts'
 
@@ -43,8 +47,12 @@ export interface PipelineOptions {
   readonly deadLetters: DeadLetters
   readonly journal: JournalExtent
   readonly config: Pick<Config, 'routes' | 'ingest' | 'limits'>
+  /** Ordinal of the oldest record that is kept now; default the journal's oldest at the start. */
+  readonly oldest?: () => Promise<number>
   /** Called after each commit, in order. Must not block. */
   readonly onCommitted?: (committed: Committed) => void
+  /** Called with each checkpoint that became durable, also where only its `rewriteFrom` has changed. Must not block. */
+  readonly onCheckpoint?: (checkpoint: Checkpoint) => void
   /**
    * Called once when ingest cannot go on by itself: a fault of ours, or the journal's reader has ended. Nothing is lost by
    * it; a new start of the service goes on from the checkpoint.
@@ -70,12 +78,12 @@ export interface PipelineStats {
   readonly timeOutside: number
   readonly timeUnusable: number
   readonly outcomes: OutcomeTotals
+  /** Records that were read again to be written into the store again, by cause. */
+  readonly rewritten: Readonly<Record<RewriteCause, number>>
+  /** Records are written again at the moment, or wait for it. */
+  readonly rewriting: boolean
 }
 
-/** A longer payload is decoded in steps: its record alone may take much longer than that. */
-const longPayload = 4096
-/** A batch is also full at so many values for each point that it may have, since what is written are values. */
-const valuesPerPoint = 5
 const readRecords = 2048
 const readAgainMs = 100
 const readBytes = 1024 * 1024
@@ -87,6 +95,7 @@ export class Pipeline implements AsyncDisposable {
   readonly #decoder: Decoder
   readonly #turns: DecodingTurns
   readonly #writer: BatchWriter
+  readonly #rewriting: Rewriting
   readonly #waiters = new PositionWaiters()
   readonly #closing = new AbortController()
   /** Wakes the batch that is being filled from waiting for more. */
@@ -112,6 +121,10 @@ export class Pipeline implements AsyncDisposable {
     options.log[level]({ position: checkpoint.position, since: checkpoint.since, anew }, 'ingest starts')
     const pipeline = new Pipeline(options, checkpoint, await options.openSource(checkpoint.position))
     pipeline.#source.advance(options.journal.durable)
+    // A catalogue that does not say it is of a time when a store that forgets was not thought of.
+    const rewriteFrom = checkpoint.rewriteFrom ?? (options.storage.forgetful ? 0 : undefined)
+    if (anew === undefined && rewriteFrom !== undefined) pipeline.#rewriting.owe('start', rewriteFrom)
+    options.storage.onReturn(() => pipeline.#rewriting.owe('outage'))
     pipeline.#running = pipeline.#run()
     return pipeline
   }
@@ -129,7 +142,19 @@ export class Pipeline implements AsyncDisposable {
       warn: warning => log.warn(warning, '80 % of the series that are allowed exist')
     })
     this.#turns = new DecodingTurns(this.#decoder, log)
-    this.#writer = new BatchWriter({ storage, deadLetters, clock, log })
+    const floor = new RewriteFloor(storage.forgetful, clock)
+    const onCheckpoint = options.onCheckpoint ?? (() => undefined)
+    this.#writer = new BatchWriter({ storage, deadLetters, checkpoint, floor, onCheckpoint, clock, log })
+    this.#rewriting = new Rewriting({
+      openSource: options.openSource,
+      oldest: options.oldest ?? (() => Promise.resolve(options.journal.oldest)),
+      decoder: () => this.#decoder.again(storage.catalogue),
+      writer: this.#writer,
+      floor,
+      bounds: config.ingest,
+      clock,
+      log
+    })
   }
 
   /** Says how far the journal is durable now. */
@@ -161,7 +186,9 @@ export class Pipeline implements AsyncDisposable {
       lag: Math.max(0, this.#durable - this.#checkpoint.position),
       timeOutside: this.#decoder.times.outside,
       timeUnusable: this.#decoder.times.unusable,
-      outcomes: this.#checkpoint.totals
+      outcomes: this.#checkpoint.totals,
+      rewritten: this.#rewriting.records,
+      rewriting: this.#rewriting.active
     }
   }
 
@@ -178,10 +205,20 @@ export class Pipeline implements AsyncDisposable {
     if (ordinal >= this.#checkpoint.position) await this.#waiters.wait(ordinal, signal)
   }
 
+  /**
+   * Writes a range of kept records into the store again, which changes no outcome. Resolves when all of it is there.
+   * @throws TidegateError TG_REPLAY_RUNNING, TG_PARAMETER_INVALID, TG_QUERY_CANCELLED when the signal aborts, TG_STOPPING
+   */
+  async replay(range: ReplayRange, signal: AbortSignal, onProgress: (report: ReplayReport) => void): Promise<ReplayReport> {
+    return await this.#rewriting.replay(range, signal, onProgress)
+  }
+
   /** Writes what is durable now without waiting for more. Answers whether all of it has its outcome within the deadline. */
   async drain(deadlineMs: number): Promise<boolean> {
     this.#draining = true
     this.#wake?.abort()
+    // What is new goes first; the next start writes again what is left of that.
+    void this.#rewriting.close()
     if (this.#durable <= this.#checkpoint.position) return true
     const over = new AbortController()
     const waited = this.waitFor(this.#durable - 1, over.signal).then(
@@ -210,6 +247,7 @@ export class Pipeline implements AsyncDisposable {
     this.#closing.abort()
     this.#wake?.abort()
     this.#waiters.close()
+    await this.#rewriting.close()
     await this.#source.close()
     await this.#running
     await this.#writing
@@ -246,7 +284,7 @@ export class Pipeline implements AsyncDisposable {
     try {
       while (!signal.aborted) {
         if (this.#cursor !== undefined) await this.#decode(builder, this.#cursor)
-        if (this.#isFull(builder)) return
+        if (builder.isFull(this.#options.config.ingest)) return
         if (!builder.empty) due ??= this.#delay(delay, wake.signal)
         this.#reading ??= this.#read(signal)
         const arrived = this.#reading.then(batch => ({ batch }))
@@ -296,16 +334,10 @@ export class Pipeline implements AsyncDisposable {
     return undefined
   }
 
-  #isFull(builder: BatchBuilder): boolean {
-    const { batchPoints, batchBytes } = this.#options.config.ingest
-    if (builder.values >= batchPoints * valuesPerPoint) return true
-    return builder.points >= batchPoints || builder.entries >= batchPoints || builder.bytes >= batchBytes
-  }
-
   /** Decodes until the batch is full or what was read is used up; lets others run in between. */
   async #decode(builder: BatchBuilder, cursor: RecordCursor): Promise<void> {
     this.#turns.begin()
-    for (let count = 1; !this.#isFull(builder) && !this.#closing.signal.aborted; count += 1) {
+    for (let count = 1; !builder.isFull(this.#options.config.ingest) && !this.#closing.signal.aborted; count += 1) {
       const step = cursor.next()
       if (step === undefined) {
         this.#cursor = undefined

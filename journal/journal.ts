@@ -218,8 +218,8 @@ export class Journal implements JournalWriter, AsyncDisposable {
     return this.#stateListeners.add(listener)
   }
 
-  commit(ordinal: number): void {
-    this.#retention.commit(Math.min(ordinal, this.#head))
+  commit(ordinal: number, keepFrom = ordinal): void {
+    this.#retention.commit(Math.min(ordinal, this.#head), keepFrom)
     this.#updateState()
     this.#tidying.run()
   }

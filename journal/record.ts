@@ -80,8 +80,11 @@ export interface JournalWriter {
   onDurable(listener: (durable: number) => void): () => void
   /** Calls the listener when the state changes. Returns the function that removes it. */
   onState(listener: (state: JournalState) => void): () => void
-  /** Says that every record below the ordinal has its outcome durably, so that its segments may go when `keep` allows. */
-  commit(ordinal: number): void
+  /**
+   * Says that every record below the ordinal has its outcome durably, so that its segments may go when `keep` allows. What
+   * is at or above `keepFrom` (default the ordinal) stays nevertheless, unless the disk is full: it may be read again.
+   */
+  commit(ordinal: number, keepFrom?: number): void
 }
 
 /** What the service uses of the journal's reading side (journal/reader.ts implements it). */

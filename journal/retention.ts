@@ -56,6 +56,8 @@ export interface Unsealed {
 export class Retention {
   /** Every record below has its outcome, as far as it was told. */
   committed: number
+  /** Nothing at or above it goes by the bounds of `keep`: somebody may have to read it again. */
+  keepFrom = Infinity
   /** Free disk space is below the reserve. */
   diskFull = false
   droppedRecords = 0
@@ -90,8 +92,9 @@ export class Retention {
   }
 
   /** The last word counts: a service that lost its catalogue starts again further back. */
-  commit(ordinal: number): void {
+  commit(ordinal: number, keepFrom: number): void {
     this.committed = ordinal
+    this.keepFrom = keepFrom
     const now = this.#options.monotonic()
     for (const segment of this.#segments) {
       if (segment.end > ordinal) segment.committedAtMs = undefined
@@ -158,7 +161,7 @@ export class Retention {
       const oldest = this.#segments[0]
       if (oldest?.committedAtMs === undefined) break
       const past = clock() - oldest.sealedMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
-      const spare = past && monotonic() - oldest.committedAtMs >= graceMs
+      const spare = past && monotonic() - oldest.committedAtMs >= graceMs && oldest.end <= this.keepFrom
       const forced = removed === 0 && (this.diskFull || unsealed().refused)
       if (!spare && !forced) break
       await this.#remove(oldest)

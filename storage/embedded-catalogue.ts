@@ -154,6 +154,12 @@ export class EmbeddedCatalogue implements Catalogue {
       since: BigInt(since),
       totals: JSON.stringify(totals)
     })
+    const { rewriteFrom } = checkpoint
+    if (rewriteFrom !== this.#checkpoint?.rewriteFrom) {
+      await within.connection.run('DELETE FROM rewrite_from')
+      if (rewriteFrom !== undefined)
+        await within.connection.run('INSERT INTO rewrite_from VALUES ($position)', { position: BigInt(rewriteFrom) })
+    }
     within.afterCommit(() => {
       this.#checkpoint = checkpoint
     })
@@ -296,8 +302,10 @@ export class EmbeddedCatalogue implements Catalogue {
       this.#fields.set(fieldKey(definition.measurement, definition.field), typeof unit === 'string' ? { ...definition, unit } : definition)
     }
     const row = (await (await connection.run('SELECT journal, position, since, totals FROM checkpoint')).getRows())[0]
+    const from = (await (await connection.run('SELECT position FROM rewrite_from')).getRows())[0]
     if (row !== undefined) {
-      this.#checkpoint = { journal: String(row[0]), position: Number(row[1]), since: Number(row[2]), totals: readTotals(row[3]) }
+      const checkpoint = { journal: String(row[0]), position: Number(row[1]), since: Number(row[2]), totals: readTotals(row[3]) }
+      this.#checkpoint = from === undefined ? checkpoint : { ...checkpoint, rewriteFrom: Number(from[0]) }
     }
   }
 }

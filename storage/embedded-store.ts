@@ -33,6 +33,7 @@ const probeEveryMs = 1000
 /** The store that needs no set-up: points and catalogue in one DuckDB file, batch and checkpoint in one transaction. */
 export class EmbeddedStore implements Storage {
   readonly kind = 'embedded'
+  readonly forgetful = false
   readonly catalogue: EmbeddedCatalogue
   /** Retention and sorting, started by open; here for those who do not want to wait for its hour. */
   readonly upkeep: EmbeddedUpkeep
@@ -119,6 +120,9 @@ export class EmbeddedStore implements Storage {
     }
     this.#recover()
   }
+
+  /** It keeps what it has. */
+  onReturn(): void {}
 
   raw(query: RowQuery): AsyncIterable<readonly RawRow[]> {
     return this.#watched(this.#reading.raw(query))

@@ -4,6 +4,7 @@
  */
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
+import type { Socket } from 'node:net'
 import { StringDecoder } from 'node:string_decoder'
 import { HttpError, InfluxDB } from '@influxdata/influxdb-client'
 import { TidegateError } from '../errors.ts'
@@ -43,14 +44,21 @@ const chunkRows = 500
 /** Longest piece of an answer, in characters. */
 const maxPieceLength = 64 * 1024 ** 2
 const maxReasonLength = 500
+/** Longest that the server may take to say when it started, and most that it may say. */
+const readyTimeoutMs = 5000
+const maxReadyLength = 64 * 1024
 
 /** A server that may be down; constructing never connects. */
 export class InfluxConnection implements Disposable {
+  /** Called when the server ends a connection on which nothing is asked: it may have died. */
+  onLost: () => void = () => undefined
   readonly #transport: InfluxDB['transport']
   readonly #agent: HttpAgent
   readonly #options: InfluxConnectionOptions
   readonly #writePath: string
   readonly #queryPath: string
+  /** Connections that have been without a request. */
+  readonly #watched = new WeakSet<Socket>()
   readonly #closing = new AbortController()
 
   /** @throws TidegateError TG_CONFIG_INVALID when the URL is none */
@@ -65,6 +73,7 @@ export class InfluxConnection implements Disposable {
     this.#options = options
     // Of its own, so that closing ends its sockets.
     this.#agent = protocol === 'https:' ? new HttpsAgent({ keepAlive: true }) : new HttpAgent({ keepAlive: true })
+    this.#agent.on('free', socket => this.#watchIdle(socket))
     // The transport's own timeout leaves the request running.
     this.#transport = new InfluxDB({ url, token, timeout: 0, transportOptions: { agent: this.#agent } }).transport
     const place = `org=${encodeURIComponent(org)}&bucket=${encodeURIComponent(bucket)}`
@@ -129,10 +138,43 @@ export class InfluxConnection implements Disposable {
     }
   }
 
+  /** When the server started, in its own words (GET /ready); undefined when it does not say: only InfluxDB 2 does. */
+  async startTime(): Promise<string | undefined> {
+    using deadline = new Deadline(readyTimeoutMs, [this.#closing.signal])
+    try {
+      let text = ''
+      const decoder = new StringDecoder('utf8')
+      const answer = this.#transport.iterate('/ready', '', {
+        method: 'GET',
+        headers: { accept: 'application/json' },
+        signal: deadline.signal
+      })
+      for await (const bytes of answer) {
+        text += decoder.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength))
+        if (text.length > maxReadyLength) return undefined
+      }
+      const ready: unknown = JSON.parse(text)
+      return isRecord(ready) && typeof ready['started'] === 'string' ? ready['started'] : undefined
+    } catch {
+      return undefined
+    }
+  }
+
   /** Ends every request and every socket. */
   [Symbol.dispose](): void {
     this.#closing.abort()
     this.#agent.destroy()
+  }
+
+  /** A connection that we end ourselves closes without an end from the other side. */
+  #watchIdle(socket: Socket): void {
+    if (this.#watched.has(socket)) return
+    this.#watched.add(socket)
+    const lost = (): void => {
+      if (!this.#closing.signal.aborted) this.onLost()
+    }
+    socket.once('end', lost)
+    socket.once('error', lost)
   }
 
   #explain(error: unknown, deadline: Deadline, late: string): TidegateError {
@@ -144,7 +186,8 @@ export class InfluxConnection implements Disposable {
       return new TidegateError('TG_STORE_REFUSED', message, { cause: error, context: { status: error.statusCode } })
     }
     const reason = error instanceof HttpError ? `${error.statusCode} ${shorten(error.message)}` : deadline.expired ? late : failureOf(error)
-    return new TidegateError('TG_STORE_UNAVAILABLE', `InfluxDB at ${url} does not answer: ${reason}`, { cause: error })
+    const context = error instanceof HttpError ? { status: error.statusCode } : {}
+    return new TidegateError('TG_STORE_UNAVAILABLE', `InfluxDB at ${url} does not answer: ${reason}`, { cause: error, context })
   }
 }
 
@@ -237,7 +280,7 @@ function throwError(error: unknown): void {
   if (typeof error !== 'string') return
   if (/database not found|bucket .* not found|unauthorized/i.test(error))
     throw new TidegateError('TG_STORE_REFUSED', `InfluxDB refuses the query: ${shorten(error)}`)
-  throw new TidegateError('TG_STORE_UNAVAILABLE', `InfluxDB fails to answer a query: ${shorten(error)}`)
+  throw new TidegateError('TG_STORE_UNAVAILABLE', `InfluxDB fails to answer a query: ${shorten(error)}`, { context: { status: 200 } })
 }
 
 function refusalOf(error: HttpError): Refusal {

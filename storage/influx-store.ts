@@ -14,6 +14,7 @@ import { InfluxConnection, type InfluxSeries } from './influx-connection.ts'
 import { maxTimeNs, minTimeNs } from './influx-lines.ts'
 import { countStatement, lastStatement } from './influx-ql.ts'
 import { rawRows } from './influx-raw.ts'
+import { InfluxRestarts } from './influx-restarts.ts'
 import { byMeasurement, compareText, timeOf, valueOf } from './influx-sources.ts'
 import { InfluxWriter } from './influx-writer.ts'
 import type { Aggregate, AggregateRow, Batch, LatestValue, RawRow, RejectedPoint, RowQuery, Storage, StorageOptions } from './port.ts'
@@ -42,6 +43,7 @@ const statementsAtOnce = 100
 /** A store whose points are in an InfluxDB 2 (or what speaks its write API and InfluxQL). */
 export class InfluxStore implements Storage {
   readonly kind = 'influx'
+  readonly forgetful = true
   readonly catalogue: EmbeddedCatalogue
   readonly #database: EmbeddedDatabase
   readonly #connection: InfluxConnection
@@ -51,6 +53,7 @@ export class InfluxStore implements Storage {
   readonly #options: InfluxStoreOptions
   #outage: string | undefined = 'InfluxDB has not answered yet'
   #logged = false
+  readonly #restarts: InfluxRestarts
   #probe: NodeJS.Timeout | undefined
   #closed: Promise<void> | undefined
 
@@ -61,6 +64,8 @@ export class InfluxStore implements Storage {
     this.#options = options
     this.#writer = new InfluxWriter(connection, options.concurrency === undefined ? {} : { concurrency: options.concurrency })
     this.#queries = new Turns(queriesAtOnce, options.queuedQueries)
+    this.#restarts = new InfluxRestarts(() => connection.startTime())
+    connection.onLost = () => this.#lost()
     this.#probe = setTimeout(() => void this.#ask(), 0).unref()
   }
 
@@ -95,6 +100,12 @@ export class InfluxStore implements Storage {
       await this.catalogue.commit({ checkpoint, fields, devices, series: this.catalogue.newSeries(stored) })
     } finally {
       turn.release()
+    }
+  }
+
+  onReturn(listener: () => void): void {
+    this.#restarts.onRestart = () => {
+      if (this.#closed === undefined) listener()
     }
   }
 
@@ -193,6 +204,8 @@ export class InfluxStore implements Storage {
   #hear(error: TidegateError | undefined): void {
     if (this.#closed !== undefined) return
     this.#outage = error?.message
+    if (error === undefined) this.#restarts.answered()
+    else if (mayHaveDied(error)) this.#restarts.doubt()
     if (error === undefined) {
       if (this.#logged) this.#options.log.info('store answers again')
       this.#logged = false
@@ -203,10 +216,18 @@ export class InfluxStore implements Storage {
     this.#schedule()
   }
 
+  /** The server ended a connection: it is asked again soon, also when nobody else asks. */
+  #lost(): void {
+    if (this.#closed !== undefined) return
+    this.#restarts.doubt()
+    this.#schedule()
+  }
+
   #schedule(): void {
     clearTimeout(this.#probe)
     const { idleMs = 5000, outageMs = 1000 } = this.#options.probe ?? {}
-    this.#probe = setTimeout(() => void this.#ask(), this.#outage === undefined ? idleMs : outageMs).unref()
+    const well = this.#outage === undefined && !this.#restarts.doubtful
+    this.#probe = setTimeout(() => void this.#ask(), well ? idleMs : outageMs).unref()
   }
 
   /** An empty write shows whether address, token and bucket are right. Its failure is heard by #watch. */
@@ -214,4 +235,10 @@ export class InfluxStore implements Storage {
     await this.#watch(this.#connection.send('')).catch(() => undefined)
     if (this.#closed === undefined) this.#schedule()
   }
+}
+
+/** 429 and 503 say that a server is busy, and so do answers that are no failure of it; any other failure may be its end. */
+function mayHaveDied({ code, context }: TidegateError): boolean {
+  const status = typeof context['status'] === 'number' ? context['status'] : undefined
+  return code === 'TG_STORE_UNAVAILABLE' && (status === undefined || (status >= 500 && status !== 503))
 }

@@ -116,6 +116,8 @@ export interface RowQuery {
 export interface Storage extends AsyncDisposable {
   readonly kind: 'embedded' | 'influx'
   readonly catalogue: Catalogue
+  /** True when the store may lose what it acknowledged last, by dying; false when what a write resolved for stays. */
+  readonly forgetful: boolean
   /** Undefined while the store answers, else why it does not. Kept current by writes, queries and, when idle, by a probe. */
   readonly outage: string | undefined
   /**
@@ -125,6 +127,8 @@ export interface Storage extends AsyncDisposable {
    * may be written again, with the same result.
    */
   write(batch: Batch, settle: (rejected: readonly RejectedPoint[]) => Promise<Checkpoint>): Promise<void>
+  /** Calls the listener when a store that is `forgetful` answers again and may have died since it last did. */
+  onReturn(listener: () => void): void
   raw(query: RowQuery): AsyncIterable<readonly RawRow[]>
   aggregate(
     query: RowQuery & { readonly everyNs: bigint; readonly aggregates: readonly Aggregate[] }

@@ -39,6 +39,7 @@ export interface FakeStorageOptions {
 /** A store in memory: rows in the port's order, the port's filters, and a note of every query and its end. */
 export class FakeStorage implements Storage {
   readonly kind = 'embedded'
+  readonly forgetful = false
   readonly outage = undefined
   readonly queries: (RowQuery & { readonly everyNs?: bigint; readonly aggregates?: readonly Aggregate[] })[] = []
   /** Rows handed out so far. */
@@ -131,6 +132,8 @@ export class FakeStorage implements Storage {
 
   async write(): Promise<void> {}
 
+  onReturn(): void {}
+
   async [Symbol.asyncDispose](): Promise<void> {}
 }
 
@@ -176,6 +179,9 @@ export function fakePorts(
     append: async () => 7,
     testMapping: () => ({ outcome: 'ignored', route: null, points: [] }),
     deadLetters: { list: async () => ({ items: [], next: undefined, counts: {} }) },
+    replay: async () => {
+      throw new Error('no replay here')
+    },
     isOnline: () => false,
     ledger: async () => {
       throw new Error('no ledger here')

@@ -43,6 +43,12 @@ describe('EdgeLink', () => {
     expect(link.pendingAppends).toBe(0)
   })
 
+  it('tells the checkpoint, and from where on records may be read again', () => {
+    const { end, link } = linked()
+    link.checkpoint(70, 31)
+    expect(end.sent).toEqual([{ type: 'checkpoint', position: 70, keepFrom: 31 }])
+  })
+
   it('passes on why the edge refuses', async () => {
     const { end, link } = linked()
     const answer = link.append(publish('no'))

@@ -33,7 +33,7 @@ process.on('message', message => {
   heard.push(message.type)
   if (message.type === 'durable') durable = message.durable
   if (message.type === 'start') { started = message; process.send({ type: firstMessage(started.config.http.hosts), port: message.httpPort || 4321, code: 'TG_PORT_TAKEN', message: 'http.port 80 is taken' }) }
-  if (message.type === 'journal') process.send({ type: 'checkpoint', position: message.durable })
+  if (message.type === 'journal') process.send({ type: 'checkpoint', position: message.durable, keepFrom: message.oldest })
   if (message.type === 'durable') process.send({ type: 'checkpoint', position: message.durable })
   if (message.type === 'connections') {
     for (const clientId of message.connected) {
@@ -69,6 +69,7 @@ function ports(
   } = {}
 ) {
   const checkpoints: number[] = []
+  const keptFrom: number[] = []
   const config = defaultConfig()
   const made: SupervisorPorts = {
     config: { ...config, http: { ...config.http, port: 0, hosts: hostsOf(options) } },
@@ -76,11 +77,14 @@ function ports(
     modulePath,
     append: options.append ?? (() => Promise.resolve(0)),
     counts: () => Promise.resolve({} as EdgeCounts),
-    onCheckpoint: position => checkpoints.push(position),
+    onCheckpoint: (position, keepFrom) => {
+      checkpoints.push(position)
+      keptFrom.push(keepFrom)
+    },
     connectedClientIds: () => [],
     ...(options.hangsAfterMs === undefined ? {} : { hangsAfterMs: options.hangsAfterMs })
   }
-  return { made, checkpoints }
+  return { made, checkpoints, keptFrom }
 }
 
 /** What the child is told by a setting that it has no use for. */
@@ -95,6 +99,14 @@ describe('Supervisor', () => {
   it('resolves when the service listens and knows the port that it took', async () => {
     await using supervisor = await Supervisor.start(ports().made)
     expect(supervisor.httpPort).toBe(4321)
+  })
+
+  it('passes on the checkpoint, and from where on records may be read again', async () => {
+    const { made, checkpoints, keptFrom } = ports()
+    await using supervisor = await Supervisor.start(made)
+    supervisor.openJournal(journal, 17)
+    await eventually('the checkpoint', () => (checkpoints.length > 0 ? true : undefined))
+    expect([checkpoints, keptFrom]).toEqual([[17], [5]])
   })
 
   it('rejects with the reason of a service that cannot start', async () => {

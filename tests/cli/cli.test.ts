@@ -24,7 +24,9 @@ describe('every command', () => {
       'config print',
       'config schema',
       'mapping',
-      'mapping test'
+      'mapping test',
+      'journal',
+      'journal replay'
     ])
   })
 
@@ -34,7 +36,7 @@ describe('every command', () => {
     expect(out).toMatch(/^Usage: tidegate /)
   })
 
-  it.each(paths.filter(path => !['sim', 'config', 'mapping'].includes(path.join(' '))).map(path => [path.join(' ')]))(
+  it.each(paths.filter(path => !['sim', 'config', 'mapping', 'journal'].includes(path.join(' '))).map(path => [path.join(' ')]))(
     '%s knows --json',
     async name => {
       expect((await tidegate([...name.split(' '), '--help'])).out).toContain('--json')

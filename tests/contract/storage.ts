@@ -351,6 +351,23 @@ export function storageContract(name: string, open: () => Promise<OpenStorage>):
       expect(storage.catalogue.checkpoint()).toEqual(contractCheckpoint(6))
     })
 
+    it('keeps from where on the next start has to write again, changes and forgets it, and writes known points once more', async () => {
+      await using opened = await open()
+      const source = contractSource('again')
+      const points = [contractPoint(source, t0, { level: 1.5 }), contractPoint(source, t0 + 1n, { level: 2.5 })]
+      await opened.storage.write(contractBatch(points), async () => ({ ...contractCheckpoint(9), rewriteFrom: 3 }))
+      let storage = await opened.reopen()
+      expect(storage.catalogue.checkpoint()).toEqual({ ...contractCheckpoint(9), rewriteFrom: 3 })
+      const [device] = await storage.catalogue.devices({ limit: 1 })
+      await storage.write({ points, fields: [], devices: [] }, async () => ({ ...contractCheckpoint(9), rewriteFrom: 7 }))
+      expect(await storage.countPoints()).toBe(2)
+      storage = await opened.reopen()
+      expect(storage.catalogue.checkpoint()).toEqual({ ...contractCheckpoint(9), rewriteFrom: 7 })
+      expect(await storage.catalogue.devices({ limit: 1 })).toEqual([device])
+      await storage.write({ points: [], fields: [], devices: [] }, async () => contractCheckpoint(9))
+      expect((await opened.reopen()).catalogue.checkpoint()).toEqual(contractCheckpoint(9))
+    })
+
     it('moves the checkpoint with a batch that has no points', async () => {
       await using opened = await open()
       await opened.storage.write({ points: [], fields: [], devices: [] }, async () => contractCheckpoint(99))

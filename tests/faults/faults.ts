@@ -215,6 +215,57 @@ export const faults: readonly Fault[] = [
     caughtBy: ['tests/storage/embedded-store.test.ts']
   },
 
+  // What is written into the store again.
+  {
+    name: 'a store that came back is not given again what it may have forgotten',
+    file: 'ingest/pipeline.ts',
+    find: "options.storage.onReturn(() => pipeline.#rewriting.owe('outage'))\n",
+    replace: '',
+    caughtBy: ['tests/ingest/rewriting.test.ts']
+  },
+  {
+    name: 'nothing is written again at the start',
+    file: 'ingest/pipeline.ts',
+    find: "if (anew === undefined && rewriteFrom !== undefined) pipeline.#rewriting.owe('start', rewriteFrom)\n",
+    replace: '',
+    caughtBy: ['tests/ingest/rewriting.test.ts']
+  },
+  {
+    name: 'a restart of InfluxDB between two requests is not noticed',
+    file: 'storage/influx-connection.ts',
+    find: "socket.once('end', lost)\n",
+    replace: '',
+    caughtBy: ['tests/storage/influx-restarts.test.ts']
+  },
+  {
+    name: 'a rewrite moves the checkpoint',
+    file: 'ingest/batch-writer.ts',
+    find: 'checkpoint = this.#withFloor(this.#checkpoint)\n',
+    replace: 'checkpoint = this.#withFloor({ ...this.#checkpoint, position: from })\n',
+    caughtBy: ['tests/ingest/rewriting.test.ts']
+  },
+  {
+    name: 'an older value that is written again stands over a newer one',
+    file: 'ingest/rewrite-pass.ts',
+    find: 'if (this.#filter.empty) return !signal.aborted\n',
+    replace: 'if (!this.#filter.empty) return !signal.aborted\n',
+    caughtBy: ['tests/ingest/rewriting-model.test.ts']
+  },
+  {
+    name: 'what was written again is not remembered for the next death of the store',
+    file: 'ingest/batch-writer.ts',
+    find: 'if (points.length > 0) this.#options.floor.note(from)\n',
+    replace: '',
+    caughtBy: ['tests/ingest/rewriting.test.ts']
+  },
+  {
+    name: 'the journal removes what may have to be written again',
+    file: 'journal/retention.ts',
+    find: ' && oldest.end <= this.keepFrom\n',
+    replace: '\n',
+    caughtBy: ['tests/journal/retention.test.ts']
+  },
+
   // What the API answers and to whom.
   {
     name: 'the next page begins one nanosecond late',

@@ -111,6 +111,9 @@ export class FakeCatalogue implements Catalogue {
 export class FakeStorage implements Storage {
   readonly kind = 'embedded'
   readonly outage = undefined
+  forgetful = false
+  /** Says that it came back. */
+  returned: () => void = () => undefined
   readonly catalogue: FakeCatalogue
   /** Value by source, field and time. */
   readonly rows = new Map<string, FieldValue>()
@@ -139,13 +142,16 @@ export class FakeStorage implements Storage {
         const reason = this.reject(point)
         return reason === undefined ? [] : [{ point, reason }]
       })
-      const checkpoint = await settle(rejected)
-      this.#throw('settled')
       const refused = new Set(rejected.map(({ point }) => point))
       const points = batch.points.filter(point => !refused.has(point))
-      for (const { source, fields, timeNs } of points) {
-        for (const { name, value } of fields) this.rows.set(`${source.key} ${name} ${timeNs}`, value)
+      // As InfluxDB does: the points first, whatever becomes of the rest.
+      if (this.forgetful) {
+        this.#put(points)
+        await this.gate()
       }
+      const checkpoint = await settle(rejected)
+      this.#throw('settled')
+      if (!this.forgetful) this.#put(points)
       this.catalogue.learn(batch, points)
       const effect = { position: checkpoint.position, ordinals: points.map(point => point.ordinal), confirmed: false }
       this.effects.push(effect)
@@ -157,9 +163,19 @@ export class FakeStorage implements Storage {
     }
   }
 
+  #put(points: readonly Point[]): void {
+    for (const { source, fields, timeNs } of points) {
+      for (const { name, value } of fields) this.rows.set(`${source.key} ${name} ${timeNs}`, value)
+    }
+  }
+
   #throw(stage: 'before' | 'settled' | 'after'): void {
     const error = this.fail(stage)
     if (error !== undefined) throw error
+  }
+
+  onReturn(listener: () => void): void {
+    this.returned = listener
   }
 
   raw(): never {
@@ -206,8 +222,12 @@ export class FakeSource implements JournalSource {
     const ended = (): boolean => this.#closed || limits.signal?.aborted === true
     while (this.#at >= this.#durable && !ended()) {
       await new Promise<void>(resolve => {
-        this.#wake = resolve
-        limits.signal?.addEventListener('abort', () => resolve(), { once: true })
+        const wake = (): void => {
+          limits.signal?.removeEventListener('abort', wake)
+          resolve()
+        }
+        this.#wake = wake
+        limits.signal?.addEventListener('abort', wake)
       })
     }
     if (ended()) return { from, to: from, records: [], gaps: [] }
@@ -320,6 +340,11 @@ export class FakeJournal implements JournalWriter {
 /** A clock on which sleeps last one turn of the event loop, whatever they ask for; `slept` keeps what they asked. */
 export class ImpatientClock implements Clock {
   readonly slept: number[] = []
+  nowMs = 0
+
+  monotonicMs(): number {
+    return this.nowMs
+  }
 
   async sleep(ms: number, signal: AbortSignal): Promise<void> {
     this.slept.push(ms)

@@ -32,6 +32,8 @@ test('a scrape says what became of the records', async () => {
     'tidegate_ingest_records_total{outcome="deadLettered"} 0',
     'tidegate_ingest_device_time_unused_total{reason="outside"} 1',
     'tidegate_ingest_lag_records 0',
+    'tidegate_ingest_rewritten_records_total{cause="outage"} 0',
+    'tidegate_ingest_rewriting 0',
     'tidegate_dead_letters 1'
   ]) {
     expect(text.split('\n')).toContain(line)

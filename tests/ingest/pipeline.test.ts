@@ -170,7 +170,7 @@ test('records are read as far as they are durable, and waiting ends with its rec
 
 test('draining writes what is durable at once, and says when the deadline was too short', async () => {
   const world = worldOf(many(20))
-  await using pipeline = await openPipeline(world, { clock: { sleep } })
+  await using pipeline = await openPipeline(world, { clock: { sleep, monotonicMs: () => 0 } })
   const deadline = Date.now() + 5000
   while (pipeline.stats.decodeMs === 0 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
   expect(pipeline.position.position).toBe(0)

@@ -38,9 +38,14 @@ export function worldOf(records: (JournalRecord | JournalGap['kind'])[]): World 
 /** Opens a pipeline as the service does, on what the world holds. */
 export async function openPipeline(
   world: World,
-  options: Partial<PipelineOptions> & { readonly batchPoints?: number; readonly chunk?: number } = {}
+  options: Partial<PipelineOptions> & {
+    readonly batchPoints?: number
+    readonly chunk?: number
+    readonly limits?: Partial<Config['limits']>
+  } = {}
 ) {
-  const { storage, letterJournal, records, committed, clock } = world
+  const { letterJournal, records, committed, clock } = world
+  const storage = options.storage ?? world.storage
   const journal = options.journal ?? { uuid: journalUuid, oldest: 0, durable: records.length }
   const { position } = startingCheckpoint(storage.catalogue.checkpoint(), journal).checkpoint
   const deadLetters = await DeadLetters.open({
@@ -56,7 +61,7 @@ export async function openPipeline(
     deadLetters,
     config: {
       routes: [],
-      limits,
+      limits: { ...limits, ...options.limits },
       ingest: { batchPoints: options.batchPoints ?? 25, batchBytes: 1_000_000, batchDelay: 250, window: decoderConfig.window }
     },
     onCommitted: each => committed.push(each),

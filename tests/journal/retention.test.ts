@@ -57,6 +57,22 @@ test('committed segments go oldest first while they are more than keep.bytes, wh
   expect(await firstsOf(folder.path)).toEqual([5, 6, 7, 8, 9, 10])
 })
 
+test('what may be read again stays although it is committed, however long, and goes once it may not', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  await using journal = await openJournal(folder.path, { ...clocks.options, segmentBytes: 100, keep: { timeMs: 0, bytes: 0 } })
+  for (let group = 0; group < 5; group++) await appendRecords(journal, 2)
+  // A store that went away: what it was given in the minute before may have to be written again when it is back.
+  journal.commit(9, 5)
+  clocks.pass(7_200_000)
+  journal.commit(9, 5)
+  await until(() => journal.oldest === 4, 'the removal of what is below')
+  expect(await firstsOf(folder.path)).toEqual([4, 6, 8])
+  journal.commit(9, 9)
+  await until(() => journal.oldest === 8, 'the removal of the rest')
+  expect(await firstsOf(folder.path)).toEqual([8])
+})
+
 test('reject-new refuses at maxBytes of what is not committed, and accepts after a commit', async () => {
   await using folder = await makeFolder()
   await using journal = await openJournal(folder.path, { maxBytes: 60_000 })
