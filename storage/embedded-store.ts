@@ -29,6 +29,9 @@ export interface PointTally {
 }
 
 const probeEveryMs = 1000
+/** About what a full batch adds to DuckDB's log: less may fit on a disk where no batch does. */
+const probeBytes = 1024 ** 2
+const probeTable = 'CREATE TABLE IF NOT EXISTS probe (bytes VARCHAR);'
 
 /** The store that needs no set-up: points and catalogue in one DuckDB file, batch and checkpoint in one transaction. */
 export class EmbeddedStore implements Storage {
@@ -65,7 +68,7 @@ export class EmbeddedStore implements Storage {
     const database = await EmbeddedDatabase.open({ folder, memoryBytes, log })
     try {
       const catalogue = await EmbeddedCatalogue.open(database)
-      await database.transaction(async ({ connection }) => void (await connection.run(pointTables + upkeepTables)))
+      await database.transaction(async ({ connection }) => void (await connection.run(pointTables + upkeepTables + probeTable)))
       const points = new EmbeddedPoints()
       await database.keepLoaded(async connection => await points.load(connection))
       const store = new EmbeddedStore(database, catalogue, points, options)
@@ -175,15 +178,26 @@ export class EmbeddedStore implements Storage {
     if (this.#closed !== undefined || !(error instanceof TidegateError) || error.code !== 'TG_STORE_UNAVAILABLE') return
     if (this.#outage === undefined) this.#log.error({ err: error, code: error.code }, 'store fails')
     this.#outage = error.message
-    this.#probe ??= setTimeout(() => void this.#tryWriting(), probeEveryMs).unref()
+    this.#tryWritingSoon()
   }
 
-  /** A write that changes nothing tells whether the store works again, also when nobody publishes. */
+  #tryWritingSoon(): void {
+    if (this.#closed === undefined) this.#probe ??= setTimeout(() => void this.#tryWriting(), probeEveryMs).unref()
+  }
+
+  /**
+   * A write of no consequence tells whether the store works again, also when nobody publishes. It has to reach the disk: an
+   * UPDATE to the same value is a COMMIT that DuckDB answers without writing anything.
+   */
   async #tryWriting(): Promise<void> {
     this.#probe = undefined
     if (this.#outage === undefined || this.#closed !== undefined) return
     try {
-      await this.#database.transaction(async ({ connection }) => void (await connection.run('UPDATE tally SET expired = expired')))
+      await this.#database.transaction(async ({ connection }) => {
+        await connection.run('DELETE FROM probe')
+        await connection.run(`INSERT INTO probe SELECT repeat('x', ${probeBytes})`)
+      })
+      await this.#database.transaction(async ({ connection }) => void (await connection.run('DELETE FROM probe')))
       this.#recover()
     } catch (error) {
       this.#fail(error)
