@@ -10,6 +10,12 @@ export function publishSteadily(recorder: Recorder): { stop(): void } {
   return { stop: () => clearInterval(timer) }
 }
 
+/** Resolves when so many further publishes are acknowledged. */
+export async function acknowledgedMore(recorder: Recorder, count: number): Promise<void> {
+  const goal = recorder.acknowledged + count
+  await eventually(`${count} further acknowledgements`, () => (recorder.acknowledged >= goal ? true : undefined), 60_000)
+}
+
 /** Resolves when every publish is answered and every record has its outcome. */
 export async function settled(tidegate: Tidegate, recorder: Recorder): Promise<void> {
   await eventually('every publish is answered', () => (recorder.unanswered === 0 ? true : undefined), 60_000)
