@@ -26,6 +26,27 @@ export async function settled(tidegate: Tidegate, recorder: Recorder): Promise<v
   )
 }
 
+/** Resolves when every record that is accepted by now has its outcome, and the ledger is balanced. */
+export async function workedOff(tidegate: Tidegate): Promise<void> {
+  const { since, accepted } = await eventually('the ledger answers', async () => await readLedger(tidegate.httpUrl))
+  await eventually(
+    'all of that has its outcome, and the ledger is balanced',
+    async () => {
+      const ledger = await readLedger(tidegate.httpUrl)
+      const position = ledger.since + ledger.accepted - ledger.inJournal
+      return position >= since + accepted && ledger.balanced ? true : undefined
+    },
+    60_000
+  )
+}
+
+/** While publishing goes on: what is acknowledged by now is in the API, row by row, once, and the ledger agrees. */
+export async function expectAcknowledgedThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
+  const acknowledged = recorder.acknowledgedReadings
+  await workedOff(tidegate)
+  expect(await recorder.compareNew(tidegate.httpUrl, acknowledged)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
+}
+
 /** Everything acknowledged is in the API, row by row, once; nothing else is; and the ledger agrees. */
 export async function expectAllThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
   expect(await recorder.compare(tidegate.httpUrl)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
