@@ -72,8 +72,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
    * @throws TidegateError TG_DATA_UNWRITABLE when the folder cannot be made, read or written
    */
   static async open(options: JournalOptions): Promise<Journal> {
-    const clock = options.clock ?? Date.now
-    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log, clock })
+    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log })
     if (options.sync !== 'fsync') {
       options.log.warn(
         { sync: options.sync },
@@ -103,7 +102,6 @@ export class Journal implements JournalWriter, AsyncDisposable {
       limits: options,
       segments: repaired.segments,
       marks: repaired.marks,
-      clock: this.#clock,
       monotonic: this.#monotonic
     })
     this.#writer = new SegmentWriter({
@@ -116,7 +114,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
       segmentBytes: Math.min(options.segmentBytes, Math.max(4096, Math.floor(options.maxBytes / 8))),
       datasync: options.sync === 'fsync',
       clock: this.#clock,
-      onSealed: ({ path, first, end, bytes }) => this.#retention.add({ path, first, end, bytes, sealedMs: this.#clock() }),
+      onSealed: ({ path, first, end, bytes }) => this.#retention.add({ path, first, end, bytes }),
       onSync: ms => {
         this.#syncs++
         this.#syncMs += ms
