@@ -17,6 +17,8 @@ export interface EmbeddedStoreOptions extends StorageOptions {
   readonly log: Logger
   /** Now, ms since 1970; for the retention and for what counts as a past hour. Default Date.now. */
   readonly clock?: () => number
+  /** Clock that is never set, in ms. Default performance.now. */
+  readonly monotonic?: () => number
   /** Passed on to EmbeddedUpkeep. */
   readonly upkeep?: { readonly pieceRows?: number; readonly leastRows?: number }
 }
@@ -49,14 +51,14 @@ export class EmbeddedStore implements Storage {
   #closed: Promise<void> | undefined
 
   private constructor(database: EmbeddedDatabase, catalogue: EmbeddedCatalogue, points: EmbeddedPoints, options: EmbeddedStoreOptions) {
-    const { queryTimeoutMs, queuedQueries, retentionMs, log, clock = Date.now, upkeep } = options
+    const { queryTimeoutMs, queuedQueries, retentionMs, log, clock = Date.now, monotonic = () => performance.now(), upkeep } = options
     this.catalogue = catalogue
     this.#database = database
     this.#points = points
     this.#log = log
     this.#statements = new EmbeddedStatements(database, { timeoutMs: queryTimeoutMs, queued: queuedQueries })
     this.#reading = new EmbeddedReading(catalogue, points, this.#statements)
-    this.upkeep = new EmbeddedUpkeep(database, this.#statements, points, { retentionMs, clock, log, ...upkeep })
+    this.upkeep = new EmbeddedUpkeep(database, this.#statements, points, { retentionMs, clock, monotonic, log, ...upkeep })
   }
 
   /**
