@@ -172,7 +172,8 @@ export class DeadLetters {
 
   /**
    * Resolves when every letter appended so far is durable.
-   * @throws TidegateError TG_JOURNAL_FAILING or TG_JOURNAL_CLOSED when that cannot be said; they may become so later
+   * @throws TidegateError TG_JOURNAL_FULL, TG_JOURNAL_FAILING or TG_JOURNAL_CLOSED when that cannot be said; they may
+   *   become so later
    */
   async durable(): Promise<void> {
     const { journal } = this.#options
@@ -188,6 +189,7 @@ export class DeadLetters {
       const judge = (): void => {
         if (journal.durable >= goal) settle()
         else if (journal.state === 'closed') settle(new TidegateError('TG_JOURNAL_CLOSED', 'the journal of the dead letters is closed'))
+        else if (journal.state === 'full') settle(new TidegateError('TG_JOURNAL_FULL', 'the disk of the dead letters is full'))
         else if (journal.state === 'failing') {
           settle(new TidegateError('TG_JOURNAL_FAILING', 'the journal of the dead letters cannot be written'))
         }

@@ -2,7 +2,8 @@
  * The writing side of the journal: append, group commit, bounds and recovery from a failing disk.
  *
  * States: accepting, until something speaks against it; full, when too much is not yet durable, not yet committed, or the
- * disk is near its end; failing, while groups cannot be written; closed. Only accepting takes records.
+ * disk is at or near its end; failing, while groups cannot be written for another reason; closed. Only accepting takes
+ * records.
  *
  * Invariants: one group at a time is written, in order; a record is below `durable` only after the write (sync os) and
  * the fdatasync (sync fsync) of its bytes returned; what is not durable stays in memory, encoded, so that after a failure
@@ -71,8 +72,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
    * @throws TidegateError TG_DATA_UNWRITABLE when the folder cannot be made, read or written
    */
   static async open(options: JournalOptions): Promise<Journal> {
-    const clock = options.clock ?? Date.now
-    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log, clock })
+    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log })
     if (options.sync !== 'fsync') {
       options.log.warn(
         { sync: options.sync },
@@ -102,7 +102,6 @@ export class Journal implements JournalWriter, AsyncDisposable {
       limits: options,
       segments: repaired.segments,
       marks: repaired.marks,
-      clock: this.#clock,
       monotonic: this.#monotonic
     })
     this.#writer = new SegmentWriter({
@@ -115,7 +114,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
       segmentBytes: Math.min(options.segmentBytes, Math.max(4096, Math.floor(options.maxBytes / 8))),
       datasync: options.sync === 'fsync',
       clock: this.#clock,
-      onSealed: ({ path, first, end, bytes }) => this.#retention.add({ path, first, end, bytes, sealedMs: this.#clock() }),
+      onSealed: ({ path, first, end, bytes }) => this.#retention.add({ path, first, end, bytes }),
       onSync: ms => {
         this.#syncs++
         this.#syncMs += ms
@@ -354,7 +353,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#room = this.#state === 'full' ? Math.min(this.#pendingLimit / 2, space) : room
     let state: JournalState = 'accepting'
     if (this.#closing) state = 'closed'
-    else if (this.#steady.failure !== undefined) state = 'failing'
+    else if (this.#steady.failure !== undefined) state = isNoSpace(this.#steady.failure) ? 'full' : 'failing'
     else if (this.#retention.diskFull || space <= 0 || this.#pending.bytes > this.#room) state = 'full'
     if (state === 'accepting') this.#room = room
     if (state === this.#state) return
@@ -366,6 +365,9 @@ export class Journal implements JournalWriter, AsyncDisposable {
     if (this.#state === 'closed') return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
     if (this.#state === 'failing')
       return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written', { cause: this.#steady.failure })
-    return new TidegateError('TG_JOURNAL_FULL', 'the journal is full', { context: { maxBytes: this.#options.maxBytes } })
+    return new TidegateError('TG_JOURNAL_FULL', 'the journal or its disk is full', {
+      context: { maxBytes: this.#options.maxBytes },
+      cause: this.#steady.failure
+    })
   }
 }

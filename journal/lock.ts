@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:net'
 import { TidegateError } from '../errors.ts'
-import { errnoOf, isMissing, loadFile, nodeFiles, replaceFile, type FilePort } from './files.ts'
+import { errnoOf, isMissing, isNoSpace, loadFile, nodeFiles, replaceFile, type FilePort } from './files.ts'
 
 const lockName = 'lock'
 
@@ -35,8 +35,12 @@ export class FolderLock implements AsyncDisposable {
         const holder: Holder = { pid: process.pid, since: new Date().toISOString() }
         await replaceFile(files, folder, lockName, Buffer.from(`${JSON.stringify(holder)}\n`))
       } catch (error) {
-        await unbind(server)
-        throw error
+        // A full disk must not keep the process from starting: the socket excludes, and no note is better than that of another.
+        if (server === undefined || !isNoSpace(error)) {
+          await unbind(server)
+          throw error
+        }
+        await files.unlink(`${folder}/${lockName}`).catch(() => undefined)
       }
       return new FolderLock(folder, files, server)
     } catch (error) {

@@ -33,7 +33,6 @@ export interface RepairOptions {
   readonly files: FilePort
   readonly folder: string
   readonly log: Logger
-  readonly clock: () => number
 }
 
 /** What opening found. */
@@ -85,7 +84,7 @@ export async function openRepaired(options: RepairOptions): Promise<RepairResult
 }
 
 async function repair(options: RepairOptions): Promise<RepairResult> {
-  const { files, folder, log, clock } = options
+  const { files, folder, log } = options
   const marks = await identify(options)
   const counts: TailCounts = { damagedRecords: 0, damagedBytes: 0, cutBytes: 0 }
   let last: CheckedSegment | undefined
@@ -105,7 +104,7 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
   const segments: SealedSegment[] = []
   for (const { path, first, end } of kept) {
     const stat = await files.stat(path)
-    segments.push({ path, first, end: Math.min(end, head), bytes: stat?.bytes ?? 0, sealedMs: stat?.modifiedMs ?? clock() })
+    segments.push({ path, first, end: Math.min(end, head), bytes: stat?.bytes ?? 0 })
   }
   if (counts.damagedRecords > 0 || counts.cutBytes > 0) log.warn({ ...counts, head }, 'the journal was repaired')
   await saveMarks(files, folder, marks).catch((error: unknown) => {

@@ -12,7 +12,6 @@ export interface SealedSegment {
   readonly first: number
   readonly end: number
   readonly bytes: number
-  readonly sealedMs: number
 }
 
 interface KeptSegment extends SealedSegment {
@@ -35,7 +34,6 @@ export interface RetentionOptions {
   readonly limits: RetentionLimits
   readonly segments: readonly SealedSegment[]
   readonly marks: Marks
-  readonly clock: () => number
   readonly monotonic: () => number
 }
 
@@ -155,13 +153,15 @@ export class Retention {
 
   /** Returns how many went. For a full disk one goes at a time: systems free space later than they unlink. */
   async #removeCommitted(unsealed: () => Unsealed): Promise<number> {
-    const { limits, monotonic, clock } = this.#options
+    const { limits, monotonic } = this.#options
     let removed = 0
     for (;;) {
       const oldest = this.#segments[0]
       if (oldest?.committedAtMs === undefined) break
-      const past = clock() - oldest.sealedMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
-      const spare = past && monotonic() - oldest.committedAtMs >= graceMs && oldest.end <= this.keepFrom
+      // On the clock that is never set: a step of the other would let go of all at once, or of nothing for years.
+      const ageMs = monotonic() - oldest.committedAtMs
+      const past = ageMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
+      const spare = past && ageMs >= graceMs && oldest.end <= this.keepFrom
       const forced = removed === 0 && (this.diskFull || unsealed().refused)
       if (!spare && !forced) break
       await this.#remove(oldest)

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { isNoSpace } from './files.ts'
 import type { Chunk } from './pending.ts'
 import type { SegmentWriter } from './segment-writer.ts'
 
@@ -63,7 +64,7 @@ export class SteadyWriter {
     this.failure = error
     if (!begins) return
     this.#options.log.error(
-      { code: 'TG_JOURNAL_FAILING', err: error },
+      { code: isNoSpace(error) ? 'TG_JOURNAL_FULL' : 'TG_JOURNAL_FAILING', err: error },
       'the journal cannot be written; nothing is acknowledged until it can'
     )
     this.#options.onChange()

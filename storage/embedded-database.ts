@@ -4,7 +4,8 @@
  *
  * States: open → (a fatal failure of DuckDB, for example a full disk while it writes its checkpoint) → broken → open again
  * at the next use. What is kept in memory about the tables is read again then, and after every COMMIT that failed, since
- * such a commit may have become durable all the same.
+ * such a commit may have become durable all the same. A COMMIT whose fsync failed leaves nothing behind that could be taken
+ * for durable: DuckDB (1.5) cuts its log back first.
  */
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -60,6 +61,8 @@ export class EmbeddedDatabase implements AsyncDisposable {
   #generation = 0
   #stale = false
   #broken = false
+  /** Opened again since something was last committed; one line in the log is enough. */
+  #reopened = false
   #closed = false
 
   private constructor(
@@ -82,9 +85,9 @@ export class EmbeddedDatabase implements AsyncDisposable {
   static async open(options: EmbeddedDatabaseOptions): Promise<EmbeddedDatabase> {
     const folder = await makeFolder(options.folder)
     const paths = { folder, path: join(folder, 'tidegate.duckdb'), spill: join(folder, 'spill') }
-    const deadline = Date.now() + (options.lockWaitMs ?? 5000)
+    const deadline = performance.now() + (options.lockWaitMs ?? 5000)
     while (openFolders.has(folder)) {
-      if (Date.now() >= deadline) throw inUse(paths.path, undefined)
+      if (performance.now() >= deadline) throw inUse(paths.path, undefined)
       await delay(20)
     }
     openFolders.add(folder)
@@ -144,6 +147,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
         // DuckDB's words when only the checkpoint that followed has failed; trying again would count the batch twice.
         if (!/commit succeeded and is durable/i.test(String(error))) throw translate(error)
       }
+      this.#reopened = false
       for (const apply of applies) apply()
       return result
     } finally {
@@ -233,15 +237,20 @@ export class EmbeddedDatabase implements AsyncDisposable {
   }
 
   async #reopen(): Promise<void> {
-    this.#options.log.warn({ code: 'TG_STORE_UNAVAILABLE', path: this.#path }, 'database is opened again after a failure')
+    if (!this.#reopened)
+      this.#options.log.warn({ code: 'TG_STORE_UNAVAILABLE', path: this.#path }, 'database is opened again after a failure')
+    this.#reopened = true
     const turn = await this.#reads.take()
     try {
       await this.#closeInstance()
       const paths = { path: this.#path, spill: this.#spill }
-      this.#opened = await openInstance(this.#options, paths, Date.now() + 1000)
+      this.#opened = await openInstance(this.#options, paths, performance.now() + 1000)
       this.#generation += 1
       this.#broken = false
       this.#stale = true
+    } catch (error) {
+      // Whatever it is, the database was there and worked: this is an outage.
+      throw new TidegateError('TG_STORE_UNAVAILABLE', `The database cannot be opened again: ${firstLine(error)}`, { cause: error })
     } finally {
       turn.release()
     }

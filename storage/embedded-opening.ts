@@ -17,7 +17,7 @@ export interface Opened {
   readonly reader: DuckDBConnection
 }
 
-/** Opens the file with every bound set and locked; while another process has it, tries again until the deadline. */
+/** Opens the file with every bound set and locked; while another process has it, tries again until performance.now() is the deadline. */
 export async function openInstance(
   options: { readonly memoryBytes: number; readonly threads?: number },
   paths: { readonly path: string; readonly spill: string },
@@ -49,7 +49,7 @@ export async function openInstance(
       return { instance, writer: await instance.connect(), reader: await instance.connect() }
     } catch (error) {
       if (!/could not set lock|conflicting lock/i.test(String(error))) throw openError(paths.path, error)
-      if (Date.now() >= deadline) throw inUse(paths.path, error)
+      if (performance.now() >= deadline) throw inUse(paths.path, error)
       await delay(50)
     }
   }

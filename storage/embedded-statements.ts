@@ -62,8 +62,8 @@ export class EmbeddedStatements {
   async #execute(statement: Statement, signal: AbortSignal, take: (chunk: DuckDBDataChunk) => void): Promise<void> {
     if (this.#closing.signal.aborted) throw new TidegateError('TG_STORE_UNAVAILABLE', 'The store is closed')
     const connection = await this.#database.borrow()
-    const deadline = Date.now() + this.#options.timeoutMs
-    const due = (): boolean => signal.aborted || this.#closing.signal.aborted || Date.now() >= deadline
+    const deadline = performance.now() + this.#options.timeoutMs
+    const due = (): boolean => signal.aborted || this.#closing.signal.aborted || performance.now() >= deadline
     const interrupt = (): void => {
       if (due()) connection.interrupt()
     }
@@ -91,7 +91,7 @@ export class EmbeddedStatements {
     if (signal.aborted) return cancelled(signal)
     if (this.#closing.signal.aborted) return new TidegateError('TG_STORE_UNAVAILABLE', 'The store is closed', { cause: error })
     const message = String(error)
-    if (Date.now() >= deadline && /interrupt/i.test(message)) {
+    if (performance.now() >= deadline && /interrupt/i.test(message)) {
       const timeoutMs = this.#options.timeoutMs
       return new TidegateError(
         'TG_QUERY_TIMEOUT',

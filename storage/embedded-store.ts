@@ -17,6 +17,8 @@ export interface EmbeddedStoreOptions extends StorageOptions {
   readonly log: Logger
   /** Now, ms since 1970; for the retention and for what counts as a past hour. Default Date.now. */
   readonly clock?: () => number
+  /** Clock that is never set, in ms. Default performance.now. */
+  readonly monotonic?: () => number
   /** Passed on to EmbeddedUpkeep. */
   readonly upkeep?: { readonly pieceRows?: number; readonly leastRows?: number }
 }
@@ -29,6 +31,9 @@ export interface PointTally {
 }
 
 const probeEveryMs = 1000
+/** About what a full batch adds to DuckDB's log: less may fit on a disk where no batch does. */
+const probeBytes = 1024 ** 2
+const probeTable = 'CREATE TABLE IF NOT EXISTS probe (bytes VARCHAR);'
 
 /** The store that needs no set-up: points and catalogue in one DuckDB file, batch and checkpoint in one transaction. */
 export class EmbeddedStore implements Storage {
@@ -47,14 +52,14 @@ export class EmbeddedStore implements Storage {
   #closed: Promise<void> | undefined
 
   private constructor(database: EmbeddedDatabase, catalogue: EmbeddedCatalogue, points: EmbeddedPoints, options: EmbeddedStoreOptions) {
-    const { queryTimeoutMs, queuedQueries, retentionMs, log, clock = Date.now, upkeep } = options
+    const { queryTimeoutMs, queuedQueries, retentionMs, log, clock = Date.now, monotonic = () => performance.now(), upkeep } = options
     this.catalogue = catalogue
     this.#database = database
     this.#points = points
     this.#log = log
     this.#statements = new EmbeddedStatements(database, { timeoutMs: queryTimeoutMs, queued: queuedQueries })
     this.#reading = new EmbeddedReading(catalogue, points, this.#statements)
-    this.upkeep = new EmbeddedUpkeep(database, this.#statements, points, { retentionMs, clock, log, ...upkeep })
+    this.upkeep = new EmbeddedUpkeep(database, this.#statements, points, { retentionMs, clock, monotonic, log, ...upkeep })
   }
 
   /**
@@ -66,7 +71,7 @@ export class EmbeddedStore implements Storage {
     const database = await EmbeddedDatabase.open({ folder, memoryBytes, log })
     try {
       const catalogue = await EmbeddedCatalogue.open(database)
-      await database.transaction(async ({ connection }) => void (await connection.run(pointTables + upkeepTables)))
+      await database.transaction(async ({ connection }) => void (await connection.run(pointTables + upkeepTables + probeTable)))
       const points = new EmbeddedPoints()
       await database.keepLoaded(async connection => await points.load(connection))
       const store = new EmbeddedStore(database, catalogue, points, options)
@@ -179,15 +184,26 @@ export class EmbeddedStore implements Storage {
     if (this.#closed !== undefined || !(error instanceof TidegateError) || error.code !== 'TG_STORE_UNAVAILABLE') return
     if (this.#outage === undefined) this.#log.error({ err: error, code: error.code }, 'store fails')
     this.#outage = error.message
-    this.#probe ??= setTimeout(() => void this.#tryWriting(), probeEveryMs).unref()
+    this.#tryWritingSoon()
   }
 
-  /** A write that changes nothing tells whether the store works again, also when nobody publishes. */
+  #tryWritingSoon(): void {
+    if (this.#closed === undefined) this.#probe ??= setTimeout(() => void this.#tryWriting(), probeEveryMs).unref()
+  }
+
+  /**
+   * A write of no consequence tells whether the store works again, also when nobody publishes. It has to reach the disk: an
+   * UPDATE to the same value is a COMMIT that DuckDB answers without writing anything.
+   */
   async #tryWriting(): Promise<void> {
     this.#probe = undefined
     if (this.#outage === undefined || this.#closed !== undefined) return
     try {
-      await this.#database.transaction(async ({ connection }) => void (await connection.run('UPDATE tally SET expired = expired')))
+      await this.#database.transaction(async ({ connection }) => {
+        await connection.run('DELETE FROM probe')
+        await connection.run(`INSERT INTO probe SELECT repeat('x', ${probeBytes})`)
+      })
+      await this.#database.transaction(async ({ connection }) => void (await connection.run('DELETE FROM probe')))
       this.#recover()
     } catch (error) {
       this.#fail(error)

@@ -4,25 +4,21 @@
  * bounded size between the transactions of ingest; neither changes an answer.
  */
 import { BIGINT, INTEGER } from '@duckdb/node-api'
-import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
+import { AgeClock, type AgeClockOptions, ageClockTable } from './embedded-age-clock.ts'
 import type { EmbeddedDatabase } from './embedded-database.ts'
 import { bucketOf } from './embedded-pieces.ts'
 import type { EmbeddedPoints } from './embedded-points.ts'
 import type { EmbeddedStatements } from './embedded-statements.ts'
 
-export interface EmbeddedUpkeepOptions {
-  readonly retentionMs: number
-  /** Now, ms since 1970. */
-  readonly clock: () => number
-  readonly log: Logger
+export interface EmbeddedUpkeepOptions extends AgeClockOptions {
   /** Rows that one transaction sorts at most, when no single series has more in an hour. Default 1,000,000. */
   readonly pieceRows?: number
   /** An hour with fewer rows is left as it is, since its series share row groups anyway. Default 100,000. */
   readonly leastRows?: number
 }
 
-export const upkeepTables = 'CREATE TABLE IF NOT EXISTS compacted (hour BIGINT NOT NULL, rows BIGINT NOT NULL);'
+export const upkeepTables = `CREATE TABLE IF NOT EXISTS compacted (hour BIGINT NOT NULL, rows BIGINT NOT NULL); ${ageClockTable}`
 
 const everyMs = 3_600_000
 const firstAfterMs = 60_000
@@ -37,6 +33,7 @@ export class EmbeddedUpkeep {
   readonly #statements: EmbeddedStatements
   readonly #points: EmbeddedPoints
   readonly #options: EmbeddedUpkeepOptions
+  readonly #ageClock: AgeClock
   readonly #stop = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #work: Promise<void> = Promise.resolve()
@@ -46,6 +43,7 @@ export class EmbeddedUpkeep {
     this.#statements = statements
     this.#points = points
     this.#options = options
+    this.#ageClock = new AgeClock(database, options)
   }
 
   /** Works once an hour from now on, the first time after a minute. */
@@ -53,9 +51,9 @@ export class EmbeddedUpkeep {
     this.#schedule(firstAfterMs)
   }
 
-  /** Deletes the points that are older than the retention and answers how many there were. */
+  /** Deletes the points that are older than the retention, by a clock that can be believed, and answers how many there were. */
   async expire(): Promise<number> {
-    const cutoff = (BigInt(Math.trunc(this.#options.clock())) - BigInt(Math.trunc(this.#options.retentionMs))) * 1_000_000n
+    const cutoff = BigInt((await this.#ageClock.look()) - Math.trunc(this.#options.retentionMs)) * 1_000_000n
     let expired = 0
     while (!this.#stop.signal.aborted) {
       const oldest = (await this.#database.read('SELECT min(ts) FROM points WHERE ts < $cutoff', { cutoff }))[0]?.[0]
@@ -124,8 +122,9 @@ export class EmbeddedUpkeep {
     for (const [hour, rows] of await this.#database.read('SELECT hour, rows FROM compacted')) {
       if (typeof hour === 'bigint') done.set(hour, Number(rows))
     }
-    const last = [...done.keys()].reduce((greatest, hour) => (hour > greatest ? hour : greatest), -(2n ** 62n))
     const end = bucketOf(BigInt(Math.trunc(this.#options.clock())) * 1_000_000n - settledNs, hourNs)
+    // Hours that are sorted and have not come yet are from a clock that was ahead.
+    const last = [...done.keys()].reduce((greatest, hour) => (hour > greatest && hour < end ? hour : greatest), -(2n ** 62n))
     const due: { hour: bigint; rows: number }[] = []
     const least = this.#options.leastRows ?? 100_000
     const statement = {

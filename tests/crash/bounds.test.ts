@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connectAsync } from 'mqtt'
@@ -6,34 +5,16 @@ import { generate } from 'mqtt-packet'
 import { describe, expect, it } from 'vitest'
 import { Flood } from '../harness/flood.ts'
 import { InfluxServer } from '../harness/influx.ts'
+import { rssBoundBytes, watchMemory } from '../harness/memory.ts'
+import { readMetric, refuses } from '../harness/operations.ts'
 import { readLedger, Recorder } from '../harness/recorder.ts'
 import { describeWith } from '../harness/servers.ts'
 import { expectAllThere, settled } from '../harness/settled.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
 const mib = 1024 * 1024
-/** Far above what either process takes, and below what is thrown at them. */
-const rssBoundBytes = 450 * mib
-
-function rssOf(pid: number | undefined): number {
-  if (pid === undefined) return 0
-  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
-}
-
-/** The greatest memory of both processes, looked at every 50 ms until disposed. */
-function watchMemory(tidegate: Tidegate): { readonly edge: number; readonly service: number } & Disposable {
-  const greatest = { edge: 0, service: 0, [Symbol.dispose]: () => clearInterval(timer) }
-  const timer = setInterval(() => {
-    greatest.edge = Math.max(greatest.edge, rssOf(tidegate.pid))
-    greatest.service = Math.max(greatest.service, rssOf(tidegate.servicePid()))
-  }, 50)
-  return greatest
-}
-
-async function readMetric(tidegate: Tidegate, name: string): Promise<number> {
-  const text = await (await fetch(`${tidegate.httpUrl}/metrics`)).text()
-  return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1])
-}
+/** A quarter of what a subscriber that does not read could hold up a publisher for, if it could. */
+const longestWaitMs = 15_000
 
 describeWith(['influxd'], 'a flood while the store is away', () => {
   it('is bounded by the configuration: QoS 1 waits, QoS 0 is shed and counted, pings are answered, and all acknowledged is stored', async () => {
@@ -62,14 +43,7 @@ describeWith(['influxd'], 'a flood while the store is away', () => {
     const waiting = Array.from({ length: 8 }, (_, index) => {
       return new Flood({ port, clientId: `waiting-${index}`, qos: 1, publishes: 2_000, payloadBytes: 4_096 })
     })
-    await eventually(
-      'the journal is full, and readiness says so',
-      async () => {
-        const answer = await fetch(`${tidegate.httpUrl}/readyz`)
-        return answer.status === 503 && (await answer.text()).includes('TG_JOURNAL_FULL') ? true : undefined
-      },
-      60_000
-    )
+    await refuses(tidegate, 'TG_JOURNAL_FULL')
     const atFull = recorder.acknowledged
     recorder.publishAll()
     const shed = Array.from({ length: 3 }, (_, index) => {
@@ -162,20 +136,24 @@ describe('while others misbehave', () => {
       [Symbol.asyncDispose]: async () => await timed.endAsync(true)
     }))
     const waits: number[] = []
+    let besideHuge = 0
     while (waits.length < 300) {
       recorder.publishAll()
       const begun = performance.now()
-      await client.timed.publishAsync('devices/timed/telemetry', `{"n":${waits.length}}`, { qos: 1 })
+      const answered = client.timed.publishAsync('devices/timed/telemetry', `{"n":${waits.length}}`, { qos: 1 })
+      const answer = await Promise.race([answered, delay(longestWaitMs, 'none', { ref: false })])
+      expect(answer, `acknowledgement ${waits.length} within ${longestWaitMs} ms`).not.toBe('none')
       waits.push(performance.now() - begun)
+      if (huge.acknowledged < 1_000) besideHuge++
       await delay(10)
     }
     const sorted = waits.toSorted((a, b) => a - b)
-    const [median = 0, longest = 0] = [sorted[150], sorted.at(-1)]
-    console.log(`acknowledged after ${median.toFixed(1)} ms, ${longest.toFixed(0)} ms at most; ${huge.acknowledged} huge ones meanwhile`)
-    expect(huge.acknowledged).toBeGreaterThan(0)
+    console.log(
+      `acknowledged after ${sorted[150]?.toFixed(1)} ms, ${sorted.at(-1)?.toFixed(0)} ms at most; ${besideHuge} before the last huge one`
+    )
+    // Each is behind the 8 MiB that wait for the disk, 40 huge ones, and never behind all 1,000.
+    expect(besideHuge).toBeGreaterThan(2)
     expect(hostile.garbageSent).toBeGreaterThan(100)
-    expect(median).toBeLessThan(250)
-    expect(longest).toBeLessThan(2_000)
     expect(recorder.disconnects).toBe(0)
     await eventually('the huge ones are acknowledged', () => (huge.acknowledged === 1_000 ? true : undefined), 60_000)
     await settled(tidegate, recorder)

@@ -4,40 +4,13 @@ import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest'
 import { InfluxServer } from '../harness/influx.ts'
+import { outageSeen, readReadiness } from '../harness/operations.ts'
 import { Recorder } from '../harness/recorder.ts'
-import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
+import { acknowledgedMore, expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
 import { describeWith } from '../harness/servers.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
 const outageMs = Number(process.env['TIDEGATE_OUTAGE_MS'] ?? 30_000)
-
-interface Readiness {
-  readonly status: number
-  readonly codes: readonly string[]
-}
-
-async function readReadiness(tidegate: Tidegate): Promise<Readiness> {
-  const answer = await fetch(`${tidegate.httpUrl}/readyz`)
-  const body = (await answer.json()) as { readonly reasons: readonly { readonly code: string }[] }
-  return { status: answer.status, codes: body.reasons.map(reason => reason.code) }
-}
-
-/** Resolves when the service says that its store is away, and that publishes are taken all the same. */
-async function outageSeen(tidegate: Tidegate): Promise<void> {
-  await eventually(
-    'the outage is a reason, not a refusal',
-    async () => {
-      const { status, codes } = await readReadiness(tidegate)
-      return status === 200 && codes.includes('TG_STORE_UNAVAILABLE') ? true : undefined
-    },
-    30_000
-  )
-}
-
-async function acknowledgedMore(recorder: Recorder, count: number): Promise<void> {
-  const goal = recorder.acknowledged + count
-  await eventually(`${count} further acknowledgements`, () => (recorder.acknowledged >= goal ? true : undefined), 60_000)
-}
 
 describeWith(['influxd'], 'InfluxDB that is away', () => {
   let influx: InfluxServer

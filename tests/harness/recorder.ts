@@ -20,6 +20,24 @@ interface Item {
   readonly fields: Readonly<Record<string, unknown>>
 }
 
+/** What a comparison found, by name of the reading. */
+export interface Comparison {
+  /** Acknowledged and not there. */
+  readonly missing: string[]
+  /** There more than once. */
+  readonly duplicated: string[]
+  /** There with other values, another time or anything besides. */
+  readonly wrong: string[]
+  /** Never sent. */
+  readonly unknown: string[]
+}
+
+/**
+ * With clocks that were set, a reading whose own time lay outside of the window around its receipt has the time of that,
+ * and its own as device_time.
+ */
+type Clocks = 'right' | 'stepped'
+
 /**
  * A fleet that is not the project's simulator: it writes down each value when it is sent and marks it when the broker's
  * acknowledgement comes, and later compares that with what the API answers, row by row.
@@ -35,6 +53,8 @@ export class Recorder implements AsyncDisposable {
   /** Publishes that the client still tries to deliver. */
   #open = 0
   #acknowledged = 0
+  /** Readings, from the first on, that compareNew needs not look at again. */
+  #verified = 0
 
   constructor(prefix: string, startMs = Date.now() - 60_000) {
     this.#prefix = prefix
@@ -91,32 +111,52 @@ export class Recorder implements AsyncDisposable {
     }
   }
 
+  /** What was acknowledged by now; nothing that comes later changes it. */
+  get acknowledgedReadings(): ReadonlySet<Sent> {
+    return new Set(this.#unverified().filter(reading => reading.acknowledged))
+  }
+
+  /** What was sent and is not answered. */
+  get unansweredReadings(): readonly Sent[] {
+    return this.#unverified().filter(reading => !reading.acknowledged)
+  }
+
   /**
    * Everything the API has of the fleet, compared with what was sent. Empty lists mean that each acknowledged reading is
-   * there once with its values, and that nothing is there that was not sent.
+   * there once with its values, and that nothing is there that was not sent. While publishing goes on, give what was
+   * `acknowledged` some time ago (see acknowledgedReadings).
    */
   async compare(
-    httpUrl: string
-  ): Promise<{ readonly missing: string[]; readonly duplicated: string[]; readonly wrong: string[]; readonly unknown: string[] }> {
+    httpUrl: string,
+    { clocks = 'right', acknowledged }: { readonly clocks?: Clocks; readonly acknowledged?: ReadonlySet<Sent> } = {}
+  ): Promise<Comparison> {
     const found = new Map<string, Item[]>()
-    for (const device of this.#clients.keys()) {
-      for await (const item of itemsOf(httpUrl, device, this.#startMs)) {
-        const key = `${device} ${String(item.fields['seq'])}`
-        found.set(key, [...(found.get(key) ?? []), item])
-      }
-    }
-    const missing: string[] = []
-    const duplicated: string[] = []
-    const wrong: string[] = []
-    for (const reading of this.sent) {
-      const key = `${reading.device} ${reading.seq}`
-      const items = found.get(key) ?? []
-      found.delete(key)
-      if (items.length === 0 && reading.acknowledged) missing.push(key)
-      if (items.length > 1) duplicated.push(key)
-      for (const item of items) if (!matches(item, reading)) wrong.push(`${key}: ${JSON.stringify(item)}`)
-    }
-    return { missing, duplicated, wrong, unknown: [...found.keys()] }
+    const [fromMs, toMs] = clocks === 'right' ? [this.#startMs, this.#startMs + 86_400_000] : [0, Date.UTC(2200, 0)]
+    for (const device of this.#clients.keys()) await collect(found, itemsOf(httpUrl, fromMs, toMs, device))
+    return compared(this.sent, found, reading => acknowledged?.has(reading) ?? reading.acknowledged, clocks)
+  }
+
+  /**
+   * The same for what was not compared by this before, while publishing goes on: of that, `acknowledged` (see
+   * acknowledgedReadings) has to be there, and what is unanswered may be. Readings are published in lockstep and have their
+   * own times, so that what is new is one range of time.
+   */
+  async compareNew(httpUrl: string, acknowledged: ReadonlySet<Sent>): Promise<Comparison> {
+    const readings = this.#unverified()
+    const first = readings[0]
+    const last = readings.at(-1)
+    if (first === undefined || last === undefined) return { missing: [], duplicated: [], wrong: [], unknown: [] }
+    const found = new Map<string, Item[]>()
+    await collect(found, itemsOf(httpUrl, first.tsMs, last.tsMs + 1))
+    const comparison = compared(readings, found, reading => acknowledged.has(reading), 'right')
+    const open = readings.findIndex(reading => !acknowledged.has(reading))
+    // Never in the middle of a round of all devices: the next range begins with a whole one.
+    this.#verified += Math.floor((open === -1 ? readings.length : open) / this.#clients.size) * this.#clients.size
+    return comparison
+  }
+
+  #unverified(): readonly Sent[] {
+    return this.sent.slice(this.#verified)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -124,27 +164,63 @@ export class Recorder implements AsyncDisposable {
   }
 }
 
-function matches(item: Item, reading: Sent): boolean {
+function compared(
+  readings: readonly Sent[],
+  found: ReadonlyMap<string, readonly Item[]>,
+  mustBeThere: (reading: Sent) => boolean,
+  clocks: Clocks
+): Comparison {
+  const unknown = new Set(found.keys())
+  const missing: string[] = []
+  const duplicated: string[] = []
+  const wrong: string[] = []
+  for (const reading of readings) {
+    const key = keyOf(reading.device, reading.seq)
+    const items = found.get(key) ?? []
+    unknown.delete(key)
+    if (items.length === 0 && mustBeThere(reading)) missing.push(key)
+    if (items.length > 1) duplicated.push(key)
+    for (const item of items) if (!matches(item, reading, clocks)) wrong.push(`${key}: ${JSON.stringify(item)}`)
+  }
+  return { missing, duplicated, wrong, unknown: [...unknown] }
+}
+
+function keyOf(device: string, seq: unknown): string {
+  return `${device} ${String(seq)}`
+}
+
+async function collect(found: Map<string, Item[]>, items: AsyncIterable<Item>): Promise<void> {
+  for await (const item of items) {
+    const key = keyOf(item.device, item.fields['seq'])
+    const before = found.get(key)
+    if (before === undefined) found.set(key, [item])
+    else before.push(item)
+  }
+}
+
+function matches(item: Item, reading: Sent, clocks: Clocks): boolean {
+  const { seq: _, temperature, state, device_time: deviceTime, ...others } = item.fields
+  const own = item.time === `${new Date(reading.tsMs).toISOString().slice(0, -1)}000000Z` && deviceTime === undefined
   return (
     item.measurement === 'telemetry' &&
     item.device === reading.device &&
     Object.keys(item.tags).length === 0 &&
-    item.time === `${new Date(reading.tsMs).toISOString().slice(0, -1)}000000Z` &&
-    item.fields['temperature'] === reading.temperature &&
-    item.fields['state'] === reading.state &&
-    Object.keys(item.fields).length === 3
+    (own || (clocks === 'stepped' && deviceTime === String(reading.tsMs))) &&
+    temperature === reading.temperature &&
+    state === reading.state &&
+    Object.keys(others).length === 0
   )
 }
 
-/** All items of a device from a time on, page by page. */
-async function* itemsOf(httpUrl: string, device: string, fromMs: number): AsyncGenerator<Item> {
+/** All items of a range of time, of one device or of all, page by page. */
+async function* itemsOf(httpUrl: string, fromMs: number, toMs: number, device?: string): AsyncGenerator<Item> {
   let cursor: string | null = null
   do {
     const query = new URLSearchParams({
-      device,
+      ...(device === undefined ? {} : { device }),
       measurement: 'telemetry',
       from: String(fromMs),
-      to: String(fromMs + 86_400_000),
+      to: String(toMs),
       limit: '5000',
       order: 'asc'
     })

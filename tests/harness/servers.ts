@@ -21,11 +21,15 @@ export function programPath(name: string): string | undefined {
  */
 export function describeWith(programs: readonly string[], name: string, body: () => void): void {
   const missing = programs.filter(program => programPath(program) === undefined)
-  if (missing.length === 0) {
+  describeWhere(missing.length === 0 ? undefined : `${missing.join(', ')} not installed`, name, body)
+}
+
+/** The same for anything that a machine may lack: `fault` says what speaks against it, undefined that nothing does. */
+export function describeWhere(fault: string | undefined, name: string, body: () => void): void {
+  if (fault === undefined) {
     describe(name, body)
     return
   }
-  const reason = `${name} (skipped: ${missing.join(', ')} not installed)`
-  if (process.env['TIDEGATE_CI'] === '1') throw new Error(`TIDEGATE_CI=1 and ${missing.join(', ')} not installed: ${name}`)
-  describe.skip(reason, body)
+  if (process.env['TIDEGATE_CI'] === '1') throw new Error(`TIDEGATE_CI=1 and ${fault}: ${name}`)
+  describe.skip(`${name} (skipped: ${fault})`, body)
 }

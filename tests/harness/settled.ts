@@ -10,6 +10,12 @@ export function publishSteadily(recorder: Recorder): { stop(): void } {
   return { stop: () => clearInterval(timer) }
 }
 
+/** Resolves when so many further publishes are acknowledged. */
+export async function acknowledgedMore(recorder: Recorder, count: number): Promise<void> {
+  const goal = recorder.acknowledged + count
+  await eventually(`${count} further acknowledgements`, () => (recorder.acknowledged >= goal ? true : undefined), 60_000)
+}
+
 /** Resolves when every publish is answered and every record has its outcome. */
 export async function settled(tidegate: Tidegate, recorder: Recorder): Promise<void> {
   await eventually('every publish is answered', () => (recorder.unanswered === 0 ? true : undefined), 60_000)
@@ -18,6 +24,27 @@ export async function settled(tidegate: Tidegate, recorder: Recorder): Promise<v
     async () => ((await readLedger(tidegate.httpUrl)).inJournal === 0 ? true : undefined),
     60_000
   )
+}
+
+/** Resolves when every record that is accepted by now has its outcome, and the ledger is balanced. */
+export async function workedOff(tidegate: Tidegate): Promise<void> {
+  const { since, accepted } = await eventually('the ledger answers', async () => await readLedger(tidegate.httpUrl))
+  await eventually(
+    'all of that has its outcome, and the ledger is balanced',
+    async () => {
+      const ledger = await readLedger(tidegate.httpUrl)
+      const position = ledger.since + ledger.accepted - ledger.inJournal
+      return position >= since + accepted && ledger.balanced ? true : undefined
+    },
+    60_000
+  )
+}
+
+/** While publishing goes on: what is acknowledged by now is in the API, row by row, once, and the ledger agrees. */
+export async function expectAcknowledgedThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
+  const acknowledged = recorder.acknowledgedReadings
+  await workedOff(tidegate)
+  expect(await recorder.compareNew(tidegate.httpUrl, acknowledged)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
 }
 
 /** Everything acknowledged is in the API, row by row, once; nothing else is; and the ledger agrees. */

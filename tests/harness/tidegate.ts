@@ -20,6 +20,19 @@ export interface TidegateOptions {
   /** Ports to take; 0, the default, takes free ones. */
   readonly mqttPort?: number
   readonly httpPort?: number
+  /** Environment variables besides those of the tests. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
+/** A data folder that outlives its Tidegate; removed at the end. */
+export async function makeDataFolder(): Promise<{ readonly folder: string } & AsyncDisposable> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'tidegate-'))
+  return { folder, [Symbol.asyncDispose]: async () => await removeFolder(folder) }
+}
+
+/** Until the files of a process that was killed are let go of. */
+async function removeFolder(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
 }
 
 /** A real Tidegate: the edge process, started from dist/ as a user would, with its child. */
@@ -55,7 +68,7 @@ export class Tidegate implements AsyncDisposable {
     const args = [path.join(top, 'bin/tidegate.mjs'), 'start', '--data', folder]
     args.push('--mqtt-port', String(options.mqttPort ?? 0), '--http-port', String(options.httpPort ?? 0))
     for (const [key, value] of Object.entries(options.set ?? {})) args.push('--set', `${key}=${value}`)
-    const child = spawn(process.execPath, args, { cwd: top, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, args, { cwd: top, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...options.env } })
     const tidegate = new Tidegate(child, folder, options.folder === undefined)
     const ready = await Promise.race([
       tidegate.logged(line => line.msg === 'tidegate is ready', 30_000),
@@ -137,7 +150,7 @@ export class Tidegate implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) await this.kill()
-    if (this.#ownFolder) await rm(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
+    if (this.#ownFolder) await removeFolder(this.folder)
   }
 
   #read(text: string): void {

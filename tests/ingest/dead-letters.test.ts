@@ -71,6 +71,8 @@ test('durable waits for the disk, and says when the journal fails or is closed',
   const failing = letters.durable()
   journal.setState('failing')
   await expect(failing).rejects.toMatchObject({ code: 'TG_JOURNAL_FAILING' })
+  journal.setState('full')
+  await expect(letters.durable()).rejects.toMatchObject({ code: 'TG_JOURNAL_FULL' })
   journal.setState('closed')
   await expect(letters.durable()).rejects.toMatchObject({ code: 'TG_JOURNAL_CLOSED' })
 })

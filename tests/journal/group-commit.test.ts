@@ -87,13 +87,15 @@ test('a record larger than a group is kept like any other', async () => {
   await expectOnDisk(folder.path, 3, ordinal => (ordinal === 1 ? 700_000 : 20))
 })
 
-for (const [call, code] of [
-  ['datasync', 'EIO'],
-  ['write', 'ENOSPC'],
-  ['create', 'EMFILE'],
-  ['syncFolder', 'EIO']
+for (const [call, code, state] of [
+  ['datasync', 'EIO', 'failing'],
+  ['datasync', 'ENOSPC', 'full'],
+  ['write', 'ENOSPC', 'full'],
+  ['write', 'EDQUOT', 'full'],
+  ['create', 'EMFILE', 'failing'],
+  ['syncFolder', 'EIO', 'failing']
 ] as const) {
-  test(`after a failed ${call} nothing is acknowledged until the records are in another segment`, async () => {
+  test(`after a failed ${call} (${code}) nothing is acknowledged until the records are in another segment`, async () => {
     await using folder = await makeFolder()
     const files = new FaultyFiles()
     await using journal = await openJournal(folder.path, { files: files.port, segmentBytes: call === 'create' ? 100 : 1_000_000 })
@@ -110,14 +112,14 @@ for (const [call, code] of [
       throw systemError(code)
     }
     for (let index = 0; index < 3; index++) journal.append(recordOf(journal.head))
-    await until(() => journal.state === 'failing', 'the failure')
+    await until(() => journal.state === state, 'the failure')
     expect(durables).toEqual([])
-    expect(() => journal.append(recordOf(99))).toThrow(expect.objectContaining({ code: 'TG_JOURNAL_FAILING' }))
+    expect(() => journal.append(recordOf(99))).toThrow(expect.objectContaining({ code: `TG_JOURNAL_${state.toUpperCase()}` }))
     await until(() => journal.state === 'accepting', 'the recovery')
     await journal.drain()
     expect(failures).toBe(3)
     expect(journal.stats.writeFailures).toBe(3)
-    expect(states).toEqual(['failing', 'accepting'])
+    expect(states).toEqual([state, 'accepting'])
     expect(durables).toEqual([begun + 3])
     await appendRecords(journal, 2)
     await expectOnDisk(folder.path, begun + 5)

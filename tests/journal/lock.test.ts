@@ -86,6 +86,17 @@ test('a folder that cannot be made or written is refused with the name of the se
   expect(lock.folder).toBe(folder.path)
 })
 
+test.runIf(process.platform === 'linux')('a disk without room for the note keeps nobody out, and leaves no note of another', async () => {
+  await using folder = await makeFolder()
+  await writeFile(path.join(folder.path, 'lock'), JSON.stringify({ pid: 1, since: '2026-01-02T03:04:05.000Z' }))
+  const full = { ...nodeFiles, write: () => Promise.reject(systemError('ENOSPC')) }
+  await using lock = await FolderLock.acquire(folder.path, full)
+  await expect(FolderLock.acquire(lock.folder)).rejects.toMatchObject({
+    code: 'TG_DATA_IN_USE',
+    message: expect.stringContaining('by another process')
+  })
+})
+
 test.runIf(process.getuid?.() !== 0)('a folder without write permission is refused', async () => {
   await using folder = await makeFolder()
   await chmod(folder.path, 0o500)

@@ -4,8 +4,8 @@ import type { JournalOptions } from '../../journal/journal.ts'
 import { FaultyFiles, systemError } from './faulty-files.ts'
 import { appendRecords, makeFolder, openJournal, ordinalsOf, plain, readAll, recordOf, segmentPaths, until } from './fixture.ts'
 
-/** Clocks that move by hand, both at once. */
-function makeClocks(): { readonly options: Partial<JournalOptions>; pass(ms: number): void } {
+/** Clocks that move by hand, both at once; the wall clock is also set. */
+function makeClocks(): { readonly options: Partial<JournalOptions>; pass(ms: number): void; step(ms: number): void } {
   let wallMs = Date.now()
   let monotonicMs = 0
   return {
@@ -13,6 +13,9 @@ function makeClocks(): { readonly options: Partial<JournalOptions>; pass(ms: num
     pass(ms) {
       wallMs += ms
       monotonicMs += ms
+    },
+    step(ms) {
+      wallMs += ms
     }
   }
 }
@@ -39,6 +42,40 @@ test('committed segments stay until keep.time is passed, and a minute at least',
   await until(() => journal.oldest === 6, 'removal')
   expect(await firstsOf(folder.path)).toEqual([6, 8])
 })
+
+for (const [step, years] of [
+  ['forward', 50],
+  ['back', -10]
+] as const) {
+  test(`a wall clock that is set ${step} lets go of nothing too early and of nothing too late`, async () => {
+    await using folder = await makeFolder()
+    const clocks = makeClocks()
+    const options = { ...clocks.options, segmentBytes: 100, keep: { timeMs: 3_600_000, bytes: 1e9 } }
+    {
+      await using journal = await openJournal(folder.path, options)
+      for (let group = 0; group < 3; group++) await appendRecords(journal, 1)
+      journal.commit(3)
+    }
+    // While it is down, and while it runs.
+    clocks.step(years * 365 * 86_400_000)
+    await using journal = await openJournal(folder.path, options)
+    await appendRecords(journal, 1)
+    journal.commit(4)
+    clocks.pass(1_800_000)
+    clocks.step(years * 365 * 86_400_000)
+    await appendRecords(journal, 1)
+    journal.commit(5)
+    clocks.pass(1_700_000)
+    await appendRecords(journal, 1)
+    expect(await firstsOf(folder.path)).toEqual([0, 1, 2, 3, 4, 5])
+    clocks.pass(200_000)
+    journal.commit(6)
+    await until(() => journal.oldest === 3, 'removal')
+    clocks.pass(3_600_000)
+    journal.commit(6)
+    await until(() => journal.oldest === 5, 'the rest')
+  })
+}
 
 test('committed segments go oldest first while they are more than keep.bytes, what is not committed never', async () => {
   await using folder = await makeFolder()

@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest'
+import { pino } from 'pino'
+import { describe, expect, test } from 'vitest'
 import type { EmbeddedStore } from '../../storage/embedded-store.ts'
 import type { Point } from '../../telemetry.ts'
-import { collect, hourNs, makeFolder, Model, newYearNs, openStore, point, query, source, write } from './embedded-fixture.ts'
+import { checkpoint, collect, hourNs, makeFolder, Model, newYearNs, openStore, point, query, source, write } from './embedded-fixture.ts'
 
 const devices = Array.from({ length: 8 }, (_, index) => source(`device-${index}`))
 const nowMs = Number(newYearNs / 1_000_000n) + 10 * 3_600_000
@@ -97,7 +98,7 @@ test('points past the retention go, the others stay, and the tally counts them',
   const model = new Model()
   const retentionMs = 3_600_000
   let clockMs = Number(newYearNs / 1_000_000n)
-  const options = { clock: () => clockMs, retentionMs, upkeep: { leastRows: 10 }, queuedQueries: 100 }
+  const options = { clock: () => clockMs, monotonic: () => clockMs, retentionMs, upkeep: { leastRows: 10 }, queuedQueries: 100 }
   const ancient = [
     point(source('device-0'), newYearNs - 9000n * hourNs, { a: 1 }),
     point(source('silent'), newYearNs - 8000n * hourNs, { a: 2 })
@@ -129,4 +130,142 @@ test('points past the retention go, the others stay, and the tally counts them',
   await using store = await openStore(folder.path, options)
   expect(await answers(store)).toEqual(expected(model))
   expect(await store.latest('silent', [], new AbortController().signal)).toEqual(model.latest('silent'))
+})
+
+describe('a wall clock that is set', () => {
+  const hourMs = 3_600_000
+  const dayMs = 24 * hourMs
+  const yearMs = 365 * dayMs
+  const openFor = { retentionMs: 400 * dayMs, queuedQueries: 100 }
+
+  /** A store with a point of each of the last 500 days, and clocks that are moved by hand. */
+  class World implements AsyncDisposable {
+    readonly said: string[] = []
+    readonly folder: Awaited<ReturnType<typeof makeFolder>>
+    store: EmbeddedStore | undefined
+    wallMs = Number(newYearNs / 1_000_000n)
+    ranMs = 0
+
+    private constructor(folder: World['folder']) {
+      this.folder = folder
+    }
+
+    static async make(): Promise<World> {
+      const world = new World(await makeFolder())
+      await world.restart()
+      const days = Array.from({ length: 500 }, (_, day) =>
+        point(source('device-0'), newYearNs - BigInt(day) * 24n * hourNs - 1n, { a: day })
+      )
+      const seenMs = world.wallMs
+      const sighting = { device: 'device-0', firstSeenMs: seenMs, lastSeenMs: seenMs, clientId: undefined, messages: 1, points: 500 }
+      await world.store?.write({ points: days, fields: [], devices: [sighting] }, async () => checkpoint(1))
+      return world
+    }
+
+    async restart(): Promise<void> {
+      await this.store?.[Symbol.asyncDispose]()
+      const log = pino({}, { write: (line: string) => this.said.push(line) })
+      this.store = await openStore(this.folder.path, { ...openFor, log, clock: () => this.wallMs, monotonic: () => this.ranMs })
+    }
+
+    /** Hours in which it runs and looks once an hour; answers how many points are left. */
+    async run(hours: number): Promise<number | undefined> {
+      for (let hour = 0; hour < hours; hour++) {
+        this.wallMs += hourMs
+        this.ranMs += hourMs
+        await this.store?.upkeep.expire()
+      }
+      return await this.store?.countPoints()
+    }
+
+    count(text: string): number {
+      return this.said.filter(line => line.includes(text)).length
+    }
+
+    async [Symbol.asyncDispose](): Promise<void> {
+      await this.store?.[Symbol.asyncDispose]()
+      await this.folder[Symbol.asyncDispose]()
+    }
+  }
+
+  test('ahead by 50 years: points go by the time that is known until it is right again', async () => {
+    await using world = await World.make()
+    expect(await world.run(1)).toBe(400)
+    world.wallMs += 50 * yearMs
+    expect(await world.run(12)).toBe(400)
+    await world.restart()
+    expect(await world.run(10)).toBe(400)
+    world.wallMs -= 50 * yearMs
+    // The day has passed all the same.
+    expect(await world.run(1)).toBe(399)
+    expect([world.count('is far from what it was'), world.count('by the wall clock again')]).toEqual([1, 1])
+  })
+
+  test('ahead by 50 years and left there: after a day of running, restarts between, it is believed', async () => {
+    await using world = await World.make()
+    await world.run(1)
+    world.wallMs += 50 * yearMs
+    expect(await world.run(13)).toBe(400)
+    await world.restart()
+    expect(await world.run(9)).toBe(400)
+    expect(await world.run(2)).toBe(399)
+    expect(await world.run(1)).toBe(0)
+    expect(world.count('by the wall clock again')).toBe(1)
+  })
+
+  test('ahead, and then further ahead: each step has its day', async () => {
+    await using world = await World.make()
+    await world.run(1)
+    world.wallMs += 2 * yearMs
+    expect(await world.run(20)).toBe(400)
+    world.wallMs += 3 * yearMs
+    expect(await world.run(10)).toBe(399)
+    expect(await world.run(15)).toBe(0)
+  })
+
+  test('back by 10 years: nothing goes, and when it is right again points go as if nothing had been', async () => {
+    await using world = await World.make()
+    expect(await world.run(1)).toBe(400)
+    world.wallMs -= 10 * yearMs
+    await world.restart()
+    expect(await world.run(20)).toBe(400)
+    world.wallMs += 10 * yearMs
+    expect(await world.run(3)).toBe(399)
+    world.wallMs -= 10 * yearMs
+    expect(await world.run(100)).toBe(399)
+  })
+
+  test('before the first look: what is known is when a device was last heard of', async () => {
+    await using world = await World.make()
+    world.wallMs += 50 * yearMs
+    await world.restart()
+    expect(await world.run(20)).toBe(400)
+  })
+
+  test('off by an hour, or by half a day that it was switched off: it is believed', async () => {
+    await using world = await World.make()
+    expect(await world.run(1)).toBe(400)
+    world.wallMs -= hourMs
+    expect(await world.run(1)).toBe(400)
+    world.wallMs += 23 * hourMs
+    expect(await world.run(1)).toBe(399)
+    expect(world.count('is far from what it was')).toBe(0)
+  })
+})
+
+test('hours that were sorted while the clock was ahead keep none of the present from being sorted', async () => {
+  await using folder = await makeFolder()
+  const clock = { ms: nowMs }
+  await using store = await openStore(folder.path, { clock: () => clock.ms, upkeep: { leastRows: 10 }, queuedQueries: 100 })
+  const later = 50n * 365n * 24n * hourNs
+  await write(
+    store,
+    readings().map(one => ({ ...one, timeNs: one.timeNs + later }))
+  )
+  clock.ms += Number(later / 1_000_000n)
+  expect(await store.upkeep.compact()).toBe(4)
+  clock.ms = nowMs
+  await write(store, readings())
+  expect(await store.upkeep.compact()).toBe(4)
+  expect(await store.upkeep.compact()).toBe(0)
 })
