@@ -41,8 +41,6 @@ export class PublisherSide {
   /** Ordinal of the first record that can be of this connection. */
   readonly #firstOrdinal: number
   #waitsForWindow = false
-  /** The packet at the front of the parser is the one that is being handled. */
-  #handling = false
 
   constructor(options: { readonly host: PublisherHost; readonly out: Outbound; readonly gate: Gate; readonly session: Session }) {
     this.host = options.host
@@ -54,15 +52,8 @@ export class PublisherSide {
   }
 
   /** Takes the PUBLISH that the parser is at. */
-  publish(parser: FrameParser, header: number): Outcome {
-    this.#handling = true
-    const outcome = this.#publish(parser, header)
-    this.#handling = false
-    return outcome
-  }
-
-  #publish({ buffer, bodyStart, bodyEnd }: FrameParser, header: number): Outcome {
-    const { statistics, resends } = this.#gate
+  publish({ buffer, bodyStart, bodyEnd }: FrameParser, header: number): Outcome {
+    const { statistics } = this.#gate
     const fault = decodePublish(buffer, header, bodyStart, bodyEnd, packet)
     if (fault !== undefined) {
       statistics.publishesRefused += 1
@@ -81,13 +72,10 @@ export class PublisherSide {
     }
     const record = this.#gate.recordOf(this.host, buffer, packet, bodyEnd)
     if (packet.dup && qos !== 0) {
-      const original = resends.original(this.#client, record)
+      const original = this.#gate.resends.original(this.#client, record)
       if (original !== undefined) return this.#acknowledgeAgain(qos, packetId, original)
     }
-    const outcome = this.#append(record)
-    // Not in the journal, and yet a later publish under its packet id than the one that is.
-    if (outcome !== 'handled' && qos > 0) resends.forget(this.#client, packetId)
-    return outcome
+    return this.#append(record)
   }
 
   #append(record: AppendRecord): Outcome {
@@ -124,9 +112,11 @@ export class PublisherSide {
     this.#gate.resends.forgetFrom(this.#client, this.#firstOrdinal)
   }
 
-  /** The connection is over. What was read of it and not taken are later publishes under their packet ids too. */
+  /**
+   * The connection is over. Publishes that were read and wait are not in the journal, and yet later ones under their
+   * packet ids than those that are: when they come again with DUP, they must not be taken for those.
+   */
   close(parser: FrameParser): void {
-    if (this.#handling) parser.consume()
     while (parser.next(this.#gate.maxPacketBytes) === frameStatus.complete) {
       if (parser.header >> 4 === 3) this.#passOver(parser)
       parser.consume()

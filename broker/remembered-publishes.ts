@@ -9,7 +9,7 @@ export const none = -1
 
 /** Bytes that a publish takes, its share of the buckets included. */
 export const publishBytes = 52
-/** Bytes that a client with publishes takes besides its id: object, entry of the map and slot. */
+/** Bytes that a client takes besides its id while it has publishes or a connection: object, entry of the map and slot. */
 export const clientBytes = 256
 
 /** A client, for all its connections. */
@@ -87,6 +87,7 @@ export class RememberedPublishes {
     const client: RememberedClient = { clientId, slot, connections: 0, publishes: 0, newest: none }
     this.#clients[slot] = client
     this.#byId.set(clientId, client)
+    this.#clientsBytes += clientBytes + clientId.length
     return client
   }
 
@@ -95,6 +96,7 @@ export class RememberedPublishes {
     this.#byId.delete(client.clientId)
     this.#clients[client.slot] = undefined
     this.#freeSlots.push(client.slot)
+    this.#clientsBytes -= clientBytes + client.clientId.length
   }
 
   /** The publish under this packet id, or none. */
@@ -143,7 +145,6 @@ export class RememberedPublishes {
     this.#newest = index
     this.#link(index, word.olderOfClient, word.newerOfClient, client.newest)
     client.newest = index
-    if (client.publishes === 0) this.#clientsBytes += clientBytes + client.clientId.length
     client.publishes += 1
     this.count += 1
   }
@@ -164,8 +165,6 @@ export class RememberedPublishes {
     this.#free = index
     this.count -= 1
     client.publishes -= 1
-    if (client.publishes > 0) return
-    this.#clientsBytes -= clientBytes + client.clientId.length
     this.release(client)
   }
 

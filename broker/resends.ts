@@ -123,7 +123,7 @@ export class Resends {
     else if (publishes.count === publishes.capacity) this.#evict()
     digest.of(record)
     publishes.add(client, { packetId, ordinal, digestLow: digest.low, digestHigh: digest.high, time })
-    while (publishes.bytes > this.#options.limitBytes) this.#evict()
+    while (publishes.count > 0 && publishes.bytes > this.#options.limitBytes) this.#evict()
   }
 
   #evict(): void {

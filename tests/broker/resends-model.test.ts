@@ -304,6 +304,10 @@ test('the store of remembered publishes keeps both orders of age, whatever is ad
           store.remove(client.newest)
         }
       }
+      for (const client of clients.values()) {
+        client.connections = 0
+        store.release(client)
+      }
       expect([store.count, store.bytes, store.oldest]).toEqual([0, 0, none])
     }),
     { numRuns: 300 }

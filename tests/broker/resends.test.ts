@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import { describe, expect, test } from 'vitest'
 import { Broker } from '../../broker/broker.ts'
 import { FakeJournal } from './fake-journal.ts'
-import { connect, disconnect, limits, publish, pubrel, RawClient, serveBroker, subscribe, until } from './raw-client.ts'
+import { connect, disconnect, fakeIntervals, limits, publish, pubrel, RawClient, serveBroker, subscribe, until } from './raw-client.ts'
 
 const log = pino({ level: 'silent' })
 
@@ -266,6 +266,39 @@ describe('after a restart', () => {
     expect(payloads(journal)).toEqual(['a', 'b', 'c', 'a'])
   })
 
+  test('what lies in the future is recognised for ten minutes, not until that time is over', async () => {
+    const journal = new FakeJournal({ clock: () => 3_600_000 })
+    {
+      await using served = await serveBroker({ journal })
+      using client = await RawClient.connect(served.port, 'meter')
+      await exchange(client, publish('t', 'a', one))
+    }
+    let nowMs = 0
+    await using served = await serveBroker({ journal, clock: () => 0, monotonic: () => nowMs })
+    using client = await RawClient.connect(served.port, 'meter')
+    nowMs = 599_000
+    await exchange(client, publish('t', 'a', again))
+    expect(payloads(journal)).toEqual(['a'])
+    nowMs = 600_000
+    await exchange(client, publish('t', 'a', again))
+    expect(payloads(journal)).toEqual(['a', 'a'])
+  })
+
+  test('a client whose publish was replaced is not taken for the next one', async () => {
+    const journal = new FakeJournal()
+    {
+      await using served = await serveBroker({ journal })
+      using client = await RawClient.connect(served.port, 'meter')
+      await exchange(client, publish('t', 'a', one), publish('t', 'a', one))
+    }
+    await using served = await serveBroker({ journal })
+    using other = await RawClient.connect(served.port, 'other')
+    await exchange(other, publish('t', 'a', again))
+    using client = await RawClient.connect(served.port, 'meter')
+    await exchange(client, publish('t', 'a', again))
+    expect(journal.records.map(({ clientId }) => clientId)).toEqual(['meter', 'meter', 'other'])
+  })
+
   test('a QoS 2 publish whose PUBREC was lost is the same message, and its id is open until PUBREL', async () => {
     const journal = new FakeJournal()
     {
@@ -343,6 +376,21 @@ describe('memory', () => {
     await exchange(client, publish('t', 'a', one), publish('t', 'b', { qos: 1, id: 8 }))
     nowMs = 600_100
     await until(() => served.broker.stats.remembered === 0, 'they are gone')
+    expect(served.broker.stats.rememberedBytes).toBeGreaterThan(0)
+    await lose(client, served)
     expect(served.broker.stats).toMatchObject({ rememberedBytes: 0, rememberedEvicted: 0 })
+  })
+
+  test('what makes room and is too old anyway is not counted as forgotten', async () => {
+    using _ = fakeIntervals()
+    let nowMs = 0
+    await using served = await serveBroker({ monotonic: () => nowMs, limits: { remembered: 1 } })
+    using client = await RawClient.connect(served.port, 'meter')
+    await exchange(client, publish('t', 'a', { qos: 1, id: 1 }))
+    nowMs = 600_000
+    await exchange(client, publish('t', 'b', { qos: 1, id: 2 }))
+    expect(served.broker.stats).toMatchObject({ remembered: 1, rememberedEvicted: 0 })
+    await exchange(client, publish('t', 'c', { qos: 1, id: 3 }))
+    expect(served.broker.stats).toMatchObject({ remembered: 1, rememberedEvicted: 1 })
   })
 })
