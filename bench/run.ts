@@ -1,18 +1,20 @@
 /**
  * `npm run bench [-- name …]`: prints figures and ratios and keeps them in bench/results/ with machine, Node and commit.
- * Names: start, latency, peer, sustained; all of them by default. Lengths are fixed, so that results of one machine compare.
+ * Names: start, latency, peer, sustained, resends; all of them by default. Lengths are fixed, so that results of one machine compare.
  */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Figures, measureOpenLoop, measurePeer, measureStart } from './ingest.ts'
 import { describeMachine } from './machine.ts'
+import { measureResends } from './resends.ts'
 
 const measurements: Readonly<Record<string, () => Promise<Figures>>> = {
   start: measureStart,
   latency: () => measureOpenLoop(5_000, 20),
   peer: () => measurePeer(5_000, 20),
-  sustained: () => measureOpenLoop(15_000, 60)
+  sustained: () => measureOpenLoop(15_000, 60),
+  resends: measureResends
 }
 
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(measurements)
