@@ -33,6 +33,9 @@ export interface Config {
     /** Retained messages in total, and their bytes. */
     readonly retained: number
     readonly retainedBytes: number
+    /** Publishes of QoS 1 and 2 remembered to recognise those sent again, and their bytes. */
+    readonly remembered: number
+    readonly rememberedBytes: number
     /** Persistent sessions in total. */
     readonly sessions: number
     /** Messages queued for one offline session or one slow subscriber. */

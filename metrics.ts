@@ -61,7 +61,22 @@ export const metricTable = {
   tidegate_mqtt_publishes_total: { type: 'counter', process: 'edge', help: 'Publishes taken, by QoS.', labels: ['qos'] },
   tidegate_mqtt_acknowledgements_total: { type: 'counter', process: 'edge', help: 'Acknowledgements written after the group commit.' },
   tidegate_mqtt_publishes_shed_total: { type: 'counter', process: 'edge', help: 'QoS 0 publishes dropped because the journal took none.' },
-  tidegate_mqtt_publishes_resent_total: { type: 'counter', process: 'edge', help: 'QoS 2 publishes recognised as sent again.' },
+  tidegate_mqtt_publishes_resent_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Publishes of QoS 1 and 2 recognised as sent again; they are not stored twice.'
+  },
+  tidegate_mqtt_remembered: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Publishes remembered to recognise those that are sent again, bounded by limits.remembered.'
+  },
+  tidegate_mqtt_remembered_bytes: { type: 'gauge', process: 'edge', help: 'Their memory, bounded by limits.rememberedBytes.' },
+  tidegate_mqtt_remembered_evicted_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Publishes forgotten because of these bounds within ten minutes; one that was sent again after that was stored twice.'
+  },
   tidegate_mqtt_publishes_refused_total: {
     type: 'counter',
     process: 'edge',

@@ -11,6 +11,7 @@ import type { Figures } from './figures.ts'
 import { measureOpenLoop, measurePeer, measureStart } from './ingest.ts'
 import { measureAppend, measureLargeOpen, measureRecovery } from './journal.ts'
 import { describeMachine } from './machine.ts'
+import { measureResends } from './resends.ts'
 import { measureSyncCost } from './sync-cost.ts'
 
 const measurements: Readonly<Record<string, () => Promise<Figures>>> = {
@@ -22,7 +23,8 @@ const measurements: Readonly<Record<string, () => Promise<Figures>>> = {
   recovery: measureRecovery,
   open: measureLargeOpen,
   sync: measureSyncCost,
-  backlog: measureBacklog
+  backlog: measureBacklog,
+  resends: measureResends
 }
 
 const wanted = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(measurements)

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import type { JournalWriter } from '../journal/record.ts'
+import type { JournalTail, JournalWriter } from '../journal/record.ts'
 import { Connection } from './connection.ts'
 import { Gate, notTaken } from './gate.ts'
 import { Listener } from './listener.ts'
@@ -24,8 +24,10 @@ export interface BrokerOptions {
   readonly anonymous: Config['access']['anonymous']
   readonly limits: Config['limits']
   readonly log: Logger
-  /** Wall clock for refusals, in milliseconds since 1970. Default Date.now. */
+  /** Wall clock, in milliseconds since 1970. Default Date.now. */
   readonly clock?: () => number
+  /** Clock that is never set, in milliseconds. Default performance.now. */
+  readonly monotonic?: () => number
 }
 
 /** A publish that does not come from an MQTT connection. */
@@ -51,6 +53,9 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   readonly retained: number
   /** Subscriptions of connected clients. */
   readonly subscriptions: number
+  /** Publishes remembered to recognise those that are sent again, and their memory. */
+  readonly remembered: number
+  readonly rememberedBytes: number
   readonly persistentSessions: number
   /** Acknowledgements that wait for the disk. */
   readonly unacknowledged: number
@@ -131,14 +136,17 @@ export class Broker {
       routeQueue: this.#router.queued,
       retained: this.#router.retained,
       subscriptions: this.#router.subscriptions,
+      remembered: this.#gate?.resends.count ?? 0,
+      rememberedBytes: this.#gate?.resends.bytes ?? 0,
       persistentSessions: this.#gate?.persistentSessions ?? 0,
       unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
     }
   }
 
-  /** Starts to serve; sockets that came before are served in their order. */
-  async serve(journal: JournalWriter): Promise<void> {
+  /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
+  async serve(journal: JournalWriter & JournalTail): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
+    const { clock = Date.now, monotonic = () => performance.now() } = this.#options
     const gate = new Gate({
       journal,
       router: this.#router,
@@ -148,10 +156,17 @@ export class Broker {
       statistics: this.#statistics,
       refusals: this.#refusals,
       log,
+      clock,
+      monotonic,
       onConnections: change => {
         for (const listener of this.#connectionListeners) listener(change)
       }
     })
+    await gate.recall()
+    if (this.#closing !== undefined) {
+      gate.close()
+      return
+    }
     this.#gate = gate
     this.#listener.open((socket, address) => {
       const connection = new Connection(gate, socket, address)

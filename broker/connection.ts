@@ -297,6 +297,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
   #handleDisconnect(): boolean {
     if (this.#parser.bodyEnd === this.#parser.bodyStart) {
       this.#will = undefined
+      this.#publisher?.disconnect()
       this.finish('client disconnected')
     } else this.violate('DISCONNECT has a body')
     return false
@@ -387,6 +388,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     this.#state = 'closed'
     this.#accountHeld()
     this.#setPaused(false)
+    this.#publisher?.close(this.#parser)
     this.#parser.clear()
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#subscriber?.close()

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import type { AppendRecord, JournalWriter } from '../journal/record.ts'
+import type { AppendRecord, JournalTail, JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
@@ -11,6 +11,8 @@ import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './publish-packet.ts'
 import type { PublisherHost } from './publisher-side.ts'
 import type { Refusals } from './refusals.ts'
+import { Resends } from './resends.ts'
+import type { RememberedClient } from './resends.ts'
 import type { Router } from './routing.ts'
 import { Sessions } from './sessions.ts'
 import type { Session } from './sessions.ts'
@@ -26,7 +28,7 @@ export const notTaken = { journal: -1, routing: -2 } as const
 export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'received'>
 
 export interface GateOptions {
-  readonly journal: JournalWriter
+  readonly journal: JournalWriter & JournalTail
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
@@ -34,6 +36,9 @@ export interface GateOptions {
   readonly statistics: BrokerStatistics
   readonly refusals: Refusals
   readonly log: Logger
+  /** Wall clock, in ms since 1970, and a clock that is never set. */
+  readonly clock: () => number
+  readonly monotonic: () => number
   /** Called at most once a turn with the client ids that came and went. */
   readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
 }
@@ -53,10 +58,11 @@ export class Gate {
   readonly acknowledgements = new Acknowledgements()
   readonly waiting: Waiting
   readonly held: HeldBytes
+  readonly resends: Resends
   /** Open QoS 2 ids of one session at most. */
   readonly maxReceivedIds: number
   readonly #options: GateOptions
-  readonly #journal: JournalWriter
+  readonly #journal: JournalWriter & JournalTail
   readonly #sessions: Sessions
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
@@ -90,6 +96,14 @@ export class Gate {
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
     this.waiting = new Waiting(options.journal)
     this.held = new HeldBytes(options.limits.heldBytesTotal, options.maxPacketBytes, options.statistics)
+    this.resends = new Resends({
+      limit: options.limits.remembered,
+      limitBytes: options.limits.rememberedBytes,
+      onEvicted: () => {
+        this.statistics.rememberedEvicted += 1
+      },
+      monotonic: options.monotonic
+    })
     this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
     this.#wills = new Wills(
       due => this.#appendWill(due),
@@ -192,10 +206,24 @@ export class Gate {
   }
 
   /**
-   * Appends a publish of a connection and returns its ordinal, or why it is not taken now. Decodes the topic only when
-   * somebody subscribes or the message is to be retained: what nobody wants costs no string and no copy here.
+   * Reads from the journal which publishes may be sent again. When that fails, those that are will be stored twice; the
+   * edge serves all the same.
    */
-  append(publisher: PublisherHost, buffer: Buffer, publish: PublishPacket, payloadEnd: number): number {
+  async recall(): Promise<void> {
+    const { clock, monotonic } = this.#options
+    const startMs = monotonic()
+    const nowMs = clock()
+    try {
+      await this.#journal.readTail(record => this.resends.recall(record, nowMs - record.receivedMs))
+    } catch (error) {
+      this.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'the newest records cannot be read: what is sent again is stored twice')
+    }
+    const { count, bytes } = this.resends
+    this.log.debug({ publishes: count, bytes, tookMs: Math.round(monotonic() - startMs) }, 'read what may be sent again')
+  }
+
+  /** The record of a PUBLISH: views into the packet, in an object that is used again for the next one. */
+  recordOf(publisher: PublisherHost, buffer: Buffer, publish: PublishPacket, payloadEnd: number): AppendRecord {
     const record = this.#record
     record.clientId = publisher.clientIdBytes
     record.user = publisher.user
@@ -207,7 +235,15 @@ export class Gate {
     record.will = false
     record.packetId = publish.packetId
     record.received = undefined
-    return this.#appendRecord(record)
+    return record
+  }
+
+  /**
+   * Appends a publish of a connection and returns its ordinal, or why it is not taken now. Decodes the topic only when
+   * somebody subscribes or the message is to be retained: what nobody wants costs no string and no copy here.
+   */
+  append(record: AppendRecord, client: RememberedClient): number {
+    return this.#appendRecord(record, client)
   }
 
   /** Appends a publish that comes from elsewhere than a PUBLISH packet. */
@@ -279,7 +315,7 @@ export class Gate {
       reject(new TidegateError('TG_JOURNAL_CLOSED', 'the edge stopped before the publish was durable'))
   }
 
-  #appendRecord(record: AppendRecord): number {
+  #appendRecord(record: AppendRecord, client?: RememberedClient): number {
     const { router } = this
     const topic = record.retain || !router.idle ? utf8(record.topic) : ''
     const wanted = record.retain || (topic !== '' && router.wants(topic, record.qos))
@@ -292,6 +328,7 @@ export class Gate {
       // Whatever it is, the publish is not taken; the tick tries again.
       return notTaken.journal
     }
+    if (client !== undefined && record.packetId > 0) this.resends.remember(client, record, ordinal)
     if (wanted) {
       const { qos, retain } = record
       router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
@@ -322,6 +359,7 @@ export class Gate {
   }
 
   #onTick(): void {
+    this.resends.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }

@@ -1,9 +1,12 @@
 import { acknowledgement } from './acknowledgements.ts'
+import { frameStatus } from './frame-parser.ts'
 import type { FrameParser } from './frame-parser.ts'
+import type { AppendRecord } from '../journal/record.ts'
 import { notTaken } from './gate.ts'
 import type { Gate } from './gate.ts'
 import type { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './publish-packet.ts'
+import type { RememberedClient } from './resends.ts'
 import type { Session } from './sessions.ts'
 import type { BlockReason } from './waiting.ts'
 
@@ -34,6 +37,9 @@ export class PublisherSide {
   readonly #out: Outbound
   readonly #gate: Gate
   readonly #session: Session
+  readonly #client: RememberedClient
+  /** Ordinal of the first record that can be of this connection. */
+  readonly #firstOrdinal: number
   #waitsForWindow = false
 
   constructor(options: { readonly host: PublisherHost; readonly out: Outbound; readonly gate: Gate; readonly session: Session }) {
@@ -41,11 +47,13 @@ export class PublisherSide {
     this.#out = options.out
     this.#gate = options.gate
     this.#session = options.session
+    this.#client = options.gate.resends.attach(options.session.clientId)
+    this.#firstOrdinal = options.gate.lastOrdinal + 1
   }
 
   /** Takes the PUBLISH that the parser is at. */
   publish({ buffer, bodyStart, bodyEnd }: FrameParser, header: number): Outcome {
-    const { statistics, acknowledgements } = this.#gate
+    const { statistics } = this.#gate
     const fault = decodePublish(buffer, header, bodyStart, bodyEnd, packet)
     if (fault !== undefined) {
       statistics.publishesRefused += 1
@@ -56,14 +64,25 @@ export class PublisherSide {
     const { receivedIds } = this.#session
     if (qos === 2) {
       const known = receivedIds.get(packetId)
-      if (known !== undefined) return this.#acknowledgeAgain(packetId, known)
+      if (known !== undefined) return this.#acknowledgeAgain(qos, packetId, known)
       if (receivedIds.size >= this.#gate.maxReceivedIds) {
         this.host.violate('too many QoS 2 publishes without PUBREL')
         return 'closed'
       }
     }
+    const record = this.#gate.recordOf(this.host, buffer, packet, bodyEnd)
+    if (packet.dup && qos !== 0) {
+      const original = this.#gate.resends.original(this.#client, record)
+      if (original !== undefined) return this.#acknowledgeAgain(qos, packetId, original)
+    }
+    return this.#append(record)
+  }
+
+  #append(record: AppendRecord): Outcome {
+    const { statistics, acknowledgements } = this.#gate
+    const { qos, packetId } = record
     if (qos > 0 && this.#windowClosed()) return 'inFlight'
-    const ordinal = this.#gate.append(this.host, buffer, packet, bodyEnd)
+    const ordinal = this.#gate.append(record, this.#client)
     if (ordinal === notTaken.routing) return 'routing'
     if (ordinal === notTaken.journal) {
       if (qos > 0) return 'journal'
@@ -73,7 +92,7 @@ export class PublisherSide {
     statistics.publishes[qos] += 1
     if (qos === 1) acknowledgements.push(this, acknowledgement.puback, packetId, ordinal)
     else if (qos === 2) {
-      receivedIds.set(packetId, ordinal)
+      this.#session.receivedIds.set(packetId, ordinal)
       acknowledgements.push(this, acknowledgement.pubrec, packetId, ordinal)
     }
     return 'handled'
@@ -84,7 +103,25 @@ export class PublisherSide {
     const { receivedIds } = this.#session
     if (!this.#reply(acknowledgement.pubcomp, packetId, receivedIds.get(packetId) ?? -1)) return 'inFlight'
     receivedIds.delete(packetId)
+    this.#gate.resends.forget(this.#client, packetId)
     return 'handled'
+  }
+
+  /** The client said DISCONNECT: nothing of this connection will be sent again. */
+  disconnect(): void {
+    this.#gate.resends.forgetFrom(this.#client, this.#firstOrdinal)
+  }
+
+  /**
+   * The connection is over. Publishes that were read and wait are not in the journal, and yet later ones under their
+   * packet ids than those that are: when they come again with DUP, they must not be taken for those.
+   */
+  close(parser: FrameParser): void {
+    while (parser.next(this.#gate.maxPacketBytes) === frameStatus.complete) {
+      if (parser.header >> 4 === 3) this.#passOver(parser)
+      parser.consume()
+    }
+    this.#gate.resends.detach(this.#client)
   }
 
   /** Takes an acknowledgement (type << 16 | packet id) for the next write; true when it is the first one. */
@@ -102,10 +139,20 @@ export class PublisherSide {
     this.#gate.waiting.resumeSoon(this.host)
   }
 
-  #acknowledgeAgain(packetId: number, ordinal: number): Outcome {
-    if (!this.#reply(acknowledgement.pubrec, packetId, ordinal)) return 'inFlight'
+  /** Acknowledges a publish that came again, in its turn and when the original is durable. */
+  #acknowledgeAgain(qos: 1 | 2, packetId: number, original: number): Outcome {
+    const type = qos === 1 ? acknowledgement.puback : acknowledgement.pubrec
+    if (!this.#reply(type, packetId, original)) return 'inFlight'
+    if (qos === 2) this.#session.receivedIds.set(packetId, original)
     this.#gate.statistics.resends += 1
     return 'handled'
+  }
+
+  #passOver({ buffer, header, bodyStart, bodyEnd }: FrameParser): void {
+    const { resends } = this.#gate
+    if (decodePublish(buffer, header, bodyStart, bodyEnd, packet) !== undefined || packet.qos === 0) return
+    const record = this.#gate.recordOf(this.host, buffer, packet, bodyEnd)
+    if (!packet.dup || resends.original(this.#client, record) === undefined) resends.forget(this.#client, packet.packetId)
   }
 
   /** Acknowledges at once when nothing before it waits, else in its turn; false when the window has no room for that. */

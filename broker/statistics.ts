@@ -19,8 +19,10 @@ export interface BrokerStatistics {
   acknowledged: number
   /** QoS 0 publishes dropped because the journal did not take any. */
   shed: number
-  /** QoS 2 publishes recognised as sent again. */
+  /** QoS 1 and 2 publishes recognised as sent again. */
   resends: number
+  /** Publishes forgotten because of a bound before they were too old to be sent again. */
+  rememberedEvicted: number
   /** Publishes that were against the rules; each closed its connection. */
   publishesRefused: number
   wills: number
@@ -50,6 +52,7 @@ export function buildStatistics(): BrokerStatistics {
     acknowledged: 0,
     shed: 0,
     resends: 0,
+    rememberedEvicted: 0,
     publishesRefused: 0,
     wills: 0,
     willsDropped: 0,

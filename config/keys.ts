@@ -79,6 +79,14 @@ export const configTable = {
   'limits.subscriptions': { ...count, default: 1000, about: 'Subscriptions of one client.' },
   'limits.retained': { ...count, default: 100_000, about: 'Retained messages in total.' },
   'limits.retainedBytes': { ...size, default: '64MiB', about: 'Bytes of all retained messages; one above it is not retained.' },
+  'limits.remembered': {
+    kind: 'integer',
+    min: 1,
+    max: 16_000_000,
+    default: 500_000,
+    about: 'Publishes of QoS 1 and 2 remembered for ten minutes, so that one sent again is stored once; above it the oldest are forgotten.'
+  },
+  'limits.rememberedBytes': { ...size, default: '32MiB', about: 'Memory for them, at 52 bytes a publish and 256 a client.' },
   'limits.sessions': { ...count, default: 10_000, about: 'Persistent sessions in total.' },
   'limits.queuedMessages': { ...count, default: 1000, about: 'Messages that wait for one offline session or one slow subscriber.' },
   'limits.queuedBytes': { ...size, default: '128MiB', about: 'Bytes of the messages that wait for all persistent sessions together.' },

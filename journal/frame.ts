@@ -32,7 +32,7 @@
  */
 import { crc32 } from 'node:zlib'
 import { TidegateError } from '../errors.ts'
-import type { AppendRecord, JournalRecord } from './record.ts'
+import type { AppendRecord, JournalRecord, TailRecord } from './record.ts'
 
 export const segmentHeaderBytes = 64
 export const frameHeaderBytes = 20
@@ -215,6 +215,33 @@ export function frameOrdinal(bytes: Buffer, offset: number): number {
 export function frameReceived(bytes: Buffer, offset: number): { readonly ms: number; readonly subNs: number } {
   const body = offset + frameHeaderBytes
   return { ms: get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body), subNs: get32(bytes, body + 6) }
+}
+
+/** The packet id of the frame at an offset; 0 when it came without one. */
+export function framePacketId(bytes: Buffer, offset: number): number {
+  return get16(bytes, offset + frameHeaderBytes + 12)
+}
+
+/** Fills `into` from a frame that checked, with views into `bytes`: no string, for whoever looks at very many. */
+export function viewFrame(bytes: Buffer, offset: number, into: TailRecord): void {
+  const body = offset + frameHeaderBytes
+  const flags = bytes[body + 10] ?? 0
+  const clientAt = body + bodyHeaderBytes
+  const userAt = clientAt + get16(bytes, body + 14)
+  const topicAt = userAt + get16(bytes, body + 16)
+  const propertiesAt = topicAt + get16(bytes, body + 18)
+  const payloadAt = propertiesAt + get32(bytes, body + 20)
+  const qos = flags & 3
+  into.ordinal = frameOrdinal(bytes, offset)
+  into.receivedMs = get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body)
+  into.clientId = bytes.subarray(clientAt, userAt)
+  into.user = (flags & 32) === 0 ? undefined : bytes.subarray(userAt, topicAt)
+  into.topic = bytes.subarray(topicAt, propertiesAt)
+  into.payload = bytes.subarray(payloadAt, body + get32(bytes, offset + 8))
+  into.qos = qos === 2 ? 2 : qos === 1 ? 1 : 0
+  into.retain = (flags & 4) !== 0
+  into.packetId = get16(bytes, body + 12)
+  into.properties = (flags & 64) === 0 ? undefined : bytes.subarray(propertiesAt, payloadAt)
 }
 
 /** The record of a frame that checked. Payload and properties are views into `bytes`. */

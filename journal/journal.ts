@@ -16,12 +16,13 @@ import { Listeners } from './listeners.ts'
 import type { JournalOptions, JournalStats } from './options.ts'
 import { groupBytes, Pending } from './pending.ts'
 import { ReceivedTime } from './received-time.ts'
-import type { AppendRecord, JournalState, JournalWriter } from './record.ts'
+import type { AppendRecord, JournalState, JournalTail, JournalWriter, TailRecord } from './record.ts'
 import { Repeating } from './repeating.ts'
 import { openRepaired, type RepairResult } from './repair.ts'
 import { Retention, type Unsealed } from './retention.ts'
 import { SegmentWriter } from './segment-writer.ts'
 import { SteadyWriter } from './steady-writer.ts'
+import { visitTail } from './tail.ts'
 import { Waiters } from './waiters.ts'
 
 const defaultPendingBytes = 8 * 1024 * 1024
@@ -30,7 +31,7 @@ const tidyIntervalMs = 1000
 export type { JournalOptions, JournalStats } from './options.ts'
 
 /** A journal opened for writing; see JournalWriter. One per folder at a time: hold the folder's lock. */
-export class Journal implements JournalWriter, AsyncDisposable {
+export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
   readonly uuid: string
   readonly #options: JournalOptions
   readonly #clock: () => number
@@ -221,6 +222,12 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#retention.commit(Math.min(ordinal, this.#head), keepFrom)
     this.#updateState()
     this.#tidying.run()
+  }
+
+  async readTail(visit: (record: TailRecord) => void): Promise<void> {
+    const { files = nodeFiles, folder } = this.#options
+    const { marks, head } = this.#repaired
+    await visitTail({ files, folder, marker: marks.marker, end: head, visit })
   }
 
   /**

@@ -40,6 +40,12 @@ export interface AppendRecord {
   received: { readonly ms: number; readonly subNs: number } | undefined
 }
 
+/** What readTail hands over of a record: strings as UTF-8 bytes. One object for all, good until the visitor returns. */
+export type TailRecord = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'packetId' | 'properties'> & {
+  ordinal: number
+  receivedMs: number
+}
+
 /** Nanoseconds since 1970 at which a record was received. */
 export function receivedNs(record: { readonly receivedMs: number; readonly receivedSubNs: number }): bigint {
   return BigInt(record.receivedMs) * 1_000_000n + BigInt(record.receivedSubNs)
@@ -85,6 +91,15 @@ export interface JournalWriter {
    * is at or above `keepFrom` (default the ordinal) stays nevertheless, unless the disk is full: it may be read again.
    */
   commit(ordinal: number, keepFrom?: number): void
+}
+
+/** What the edge reads of its journal when it starts (journal/journal.ts implements it). */
+export interface JournalTail {
+  /**
+   * Visits the records that came with a packet id among the newest 64 MiB of what was there when the journal was opened,
+   * in the order of their ordinals; what is damaged is left out.
+   */
+  readTail(visit: (record: TailRecord) => void): Promise<void>
 }
 
 /** What the service uses of the journal's reading side (journal/reader.ts implements it). */

@@ -1,5 +1,5 @@
 import { TidegateError } from '../../errors.ts'
-import type { AppendRecord, JournalState, JournalWriter } from '../../journal/record.ts'
+import type { AppendRecord, JournalState, JournalTail, JournalWriter, TailRecord } from '../../journal/record.ts'
 
 /** A record as the fake keeps it, decoded. */
 export interface KeptRecord {
@@ -20,13 +20,16 @@ export interface KeptRecord {
  * A journal in memory. With `auto` records are durable after 2 ms, with `immediate` before append returns (as with
  * `sync: none`), else when the test calls `sync`.
  */
-export class FakeJournal implements JournalWriter {
+export class FakeJournal implements JournalWriter, JournalTail {
   readonly uuid = '00000000-0000-4000-8000-000000000000'
   readonly records: KeptRecord[] = []
   durable: number
   state: JournalState = 'accepting'
   /** Takes that many records more, then it is full. */
   room = Number.POSITIVE_INFINITY
+  /** What readTail hands over; a test may put records there, or take some away. */
+  readonly tail: TailRecord[] = []
+  readonly #clock: () => number
   readonly #first: number
   readonly #auto: boolean
   readonly #keep: boolean
@@ -36,7 +39,16 @@ export class FakeJournal implements JournalWriter {
   readonly #durableListeners = new Set<(durable: number) => void>()
   readonly #stateListeners = new Set<(state: JournalState) => void>()
 
-  constructor(options: { readonly auto?: boolean; readonly first?: number; readonly keep?: boolean; readonly immediate?: boolean } = {}) {
+  constructor(
+    options: {
+      readonly auto?: boolean
+      readonly first?: number
+      readonly keep?: boolean
+      readonly immediate?: boolean
+      readonly clock?: () => number
+    } = {}
+  ) {
+    this.#clock = options.clock ?? Date.now
     this.#auto = options.auto ?? true
     this.#keep = options.keep ?? true
     this.#immediate = options.immediate ?? false
@@ -57,7 +69,7 @@ export class FakeJournal implements JournalWriter {
     if (this.state !== 'accepting') throw new TidegateError('TG_JOURNAL_FULL', 'full')
     const ordinal = this.#head
     this.#head += 1
-    if (this.#keep) this.records.push(decode(ordinal, record))
+    if (this.#keep) this.#keepRecord(ordinal, record)
     this.room -= 1
     if (this.room <= 0) this.become('full')
     if (this.#immediate) this.sync()
@@ -93,6 +105,37 @@ export class FakeJournal implements JournalWriter {
   }
 
   commit(): void {}
+
+  async readTail(visit: (record: TailRecord) => void): Promise<void> {
+    for (const record of this.tail) if (record.packetId > 0) visit(record)
+  }
+
+  /** What is not durable is gone, as after a loss of power. */
+  crash(): void {
+    const lost = this.#head - this.durable
+    this.records.splice(this.records.length - lost)
+    this.tail.splice(this.tail.length - lost)
+    this.#head = this.durable
+    this.#durableListeners.clear()
+    this.#stateListeners.clear()
+  }
+
+  #keepRecord(ordinal: number, record: AppendRecord): void {
+    this.records.push(decode(ordinal, record))
+    const { clientId, user, topic, payload, qos, retain, packetId, properties } = record
+    this.tail.push({
+      ordinal,
+      receivedMs: record.received?.ms ?? this.#clock(),
+      clientId: Buffer.from(clientId),
+      user: user === undefined ? undefined : Buffer.from(user),
+      topic: Buffer.from(topic),
+      payload: Buffer.from(payload),
+      qos,
+      retain,
+      packetId,
+      properties
+    })
+  }
 }
 
 function decode(ordinal: number, record: AppendRecord): KeptRecord {

@@ -18,6 +18,8 @@ export const limits: Config['limits'] = {
   subscriptions: 50,
   retained: 100,
   retainedBytes: 1_048_576,
+  remembered: 10_000,
+  rememberedBytes: 1_048_576,
   sessions: 100,
   queuedMessages: 1000,
   queuedBytes: 16_777_216,

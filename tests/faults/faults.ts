@@ -201,6 +201,48 @@ export const faults: readonly Fault[] = [
     caughtBy: ['tests/broker/publishing.test.ts']
   },
   {
+    name: 'a resend is recognised without a look at its bytes',
+    file: 'broker/resends.ts',
+    find: 'publishes.hasDigest(index, digest.low, digest.high) ?',
+    replace: 'publishes.timeOf(index) <= this.#now() ?',
+    caughtBy: ['tests/broker/resends.test.ts']
+  },
+  {
+    name: 'a start does not read what may be sent again',
+    file: 'broker/broker.ts',
+    find: 'await gate.recall()\n',
+    replace: '',
+    caughtBy: ['tests/broker/resends.test.ts']
+  },
+  {
+    name: 'a later publish under a packet id does not end the one before',
+    file: 'broker/resends.ts',
+    find: 'if (known !== none) publishes.remove(known)\n    else if',
+    replace: 'if (known !== none) return\n    if',
+    caughtBy: ['tests/broker/resends.test.ts']
+  },
+  {
+    name: 'a publish that waited when its connection broke is taken for an older one',
+    file: 'broker/publisher-side.ts',
+    find: 'if (parser.header >> 4 === 3) this.#passOver(parser)\n',
+    replace: '',
+    caughtBy: ['tests/broker/resends.test.ts']
+  },
+  {
+    name: 'a resend is acknowledged before its original is durable',
+    file: 'broker/publisher-side.ts',
+    find: 'if (!this.#reply(type, packetId, original))',
+    replace: 'if (!this.#reply(type, packetId, -1))',
+    caughtBy: ['tests/broker/resends.test.ts']
+  },
+  {
+    name: 'a resend after DISCONNECT is recognised',
+    file: 'broker/publisher-side.ts',
+    find: 'this.#gate.resends.forgetFrom(this.#client, this.#firstOrdinal)\n',
+    replace: '',
+    caughtBy: ['tests/broker/resends.test.ts']
+  },
+  {
     name: 'a record that is written again gets a second dead letter',
     file: 'ingest/dead-letters.ts',
     find: 'if (this.#recent.has(record.ordinal)) return 0\n',

@@ -17,6 +17,8 @@ const limits: Config['limits'] = {
   retained: 1,
   sessions: 1,
   retainedBytes: 1,
+  remembered: 1,
+  rememberedBytes: 1,
   queuedMessages: 1,
   queuedBytes: 1,
   ...decoderConfig.limits

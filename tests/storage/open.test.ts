@@ -27,6 +27,8 @@ function config(data: string, kind: 'embedded' | 'influx'): Config {
       retained: 1,
       sessions: 1,
       retainedBytes: 1,
+      remembered: 1,
+      rememberedBytes: 1,
       queuedMessages: 1,
       queuedBytes: 1,
       series: 1,

@@ -1,0 +1,83 @@
+import { isMissing, type FilePort } from './files.ts'
+import { FrameWalker } from './frame-walker.ts'
+import { frameOrdinal, framePacketId, segmentHeaderBytes, viewFrame } from './frame.ts'
+import type { TailRecord } from './record.ts'
+import { listSegments, type SegmentFile } from './segments.ts'
+
+export interface TailOptions {
+  readonly files: FilePort
+  readonly folder: string
+  readonly marker: number
+  /** Ordinal behind the last one. */
+  readonly end: number
+  /** Length of the tail; default 64 MiB. */
+  readonly bytes?: number
+  readonly visit: (record: TailRecord) => void
+}
+
+interface Part {
+  readonly segment: SegmentFile
+  /** Where in the file it begins: anywhere, the walker finds the next frame. */
+  readonly offset: number
+}
+
+/**
+ * Visits the records with a packet id among the newest bytes of a journal, oldest first. The event loop gets its turn
+ * with every 256 KiB: about 1,700 records of 150 bytes.
+ */
+export async function visitTail(options: TailOptions): Promise<void> {
+  for (const part of await partsOf(options)) {
+    try {
+      await visitPart(options, part)
+    } catch (error) {
+      // A segment that retention removed meanwhile is as old as what lies before the tail.
+      if (!isMissing(error)) throw error
+    }
+  }
+}
+
+async function partsOf({ files, folder, bytes = 64 * 1024 * 1024 }: TailOptions): Promise<readonly Part[]> {
+  const parts: Part[] = []
+  let rest = bytes
+  for (const segment of (await listSegments(files, folder)).toReversed()) {
+    if (rest <= 0) break
+    const size = (await files.stat(segment.path))?.bytes ?? 0
+    parts.push({ segment, offset: Math.max(segmentHeaderBytes, size - rest) })
+    rest -= size
+  }
+  return parts.toReversed()
+}
+
+async function visitPart({ files, marker, end, visit }: TailOptions, { segment, offset }: Part): Promise<void> {
+  const record: TailRecord = {
+    ordinal: 0,
+    receivedMs: 0,
+    clientId: new Uint8Array(),
+    user: undefined,
+    topic: new Uint8Array(),
+    payload: new Uint8Array(),
+    qos: 0,
+    retain: false,
+    packetId: 0,
+    properties: undefined
+  }
+  const behind = Math.min(end, segment.end)
+  const fd = await files.open(segment.path, 'read')
+  try {
+    const walker = new FrameWalker(files, fd, marker, offset)
+    for (;;) {
+      const step = walker.step()
+      if (step === 'end') return
+      if (step === 'more') {
+        await walker.fill()
+        continue
+      }
+      if (frameOrdinal(walker.bytes, walker.at) >= behind) return
+      if (framePacketId(walker.bytes, walker.at) === 0) continue
+      viewFrame(walker.bytes, walker.at, record)
+      visit(record)
+    }
+  } finally {
+    await files.close(fd)
+  }
+}
