@@ -18,6 +18,8 @@ export interface SealedBatch {
   readonly ignored: number
   readonly damaged: number
   readonly dropped: number
+  /** Records that nobody can read any more, and that have their dead letter from before. */
+  readonly lettered: number
   /** Points of records that became one point of the batch, where that were several. */
   readonly mergedFrom: ReadonlyMap<Point, readonly Point[]>
   /** To be called when the batch is in the store. */
@@ -59,6 +61,7 @@ export class BatchBuilder {
   #ignored = 0
   #damaged = 0
   #dropped = 0
+  #lettered = 0
 
   constructor(from: number) {
     this.from = from
@@ -116,10 +119,11 @@ export class BatchBuilder {
     }
   }
 
-  /** Ordinals up to `to` that no one can read any more. */
-  addGap(to: number, kind: 'damaged' | 'dropped'): void {
-    if (kind === 'damaged') this.#damaged += to - this.#to
-    else this.#dropped += to - this.#to
+  /** Ordinals up to `to` that no one can read any more; some may have their dead letter already. */
+  addGap(to: number, kind: 'damaged' | 'dropped', lettered = 0): void {
+    if (kind === 'damaged') this.#damaged += to - this.#to - lettered
+    else this.#dropped += to - this.#to - lettered
+    this.#lettered += lettered
     this.#to = to
   }
 
@@ -140,6 +144,7 @@ export class BatchBuilder {
       ignored: this.#ignored,
       damaged: this.#damaged,
       dropped: this.#dropped,
+      lettered: this.#lettered,
       mergedFrom,
       settled
     }

@@ -33,7 +33,7 @@ export async function settleBatch(
       refusals.set(part.ordinal, [...(refusals.get(part.ordinal) ?? []).slice(0, 7), { reason: 'store-rejected', detail: reason }])
     }
   }
-  let deadLettered = 0
+  let deadLettered = batch.lettered
   let unsynced = 0
   for (const { record, decoded } of batch.entries) {
     const own = refusals.size === 0 ? undefined : refusals.get(record.ordinal)
@@ -56,7 +56,7 @@ export async function settleBatch(
 function totalsAfter(totals: OutcomeTotals, batch: SealedBatch, deadLettered: number): OutcomeTotals {
   return {
     ...totals,
-    stored: totals.stored + batch.entries.length - deadLettered,
+    stored: totals.stored + batch.entries.length + batch.lettered - deadLettered,
     deadLettered: totals.deadLettered + deadLettered,
     ignored: totals.ignored + batch.ignored,
     dropped: totals.dropped + batch.dropped,
