@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { addConfig } from './commands/config.ts'
 import { packageVersion } from './commands/context.ts'
 import type { CommandContext } from './commands/context.ts'
+import { addDeadLetters } from './commands/dead-letters.ts'
 import { addDemo } from './commands/demo.ts'
 import { addMapping } from './commands/mapping.ts'
 import { addSimulate } from './commands/simulate.ts'
@@ -55,6 +56,7 @@ export function buildProgram(context: CommandContext): Command {
   addSimulate(program, context)
   addConfig(program, context)
   addMapping(program, context)
+  addDeadLetters(program, context)
   return program
 }
 

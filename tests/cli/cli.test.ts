@@ -24,7 +24,11 @@ describe('every command', () => {
       'config print',
       'config schema',
       'mapping',
-      'mapping test'
+      'mapping test',
+      'dead-letters',
+      'dead-letters list',
+      'dead-letters replay',
+      'dead-letters purge'
     ])
   })
 
@@ -34,7 +38,7 @@ describe('every command', () => {
     expect(out).toMatch(/^Usage: tidegate /)
   })
 
-  it.each(paths.filter(path => !['sim', 'config', 'mapping'].includes(path.join(' '))).map(path => [path.join(' ')]))(
+  it.each(paths.filter(path => !['sim', 'config', 'mapping', 'dead-letters'].includes(path.join(' '))).map(path => [path.join(' ')]))(
     '%s knows --json',
     async name => {
       expect((await tidegate([...name.split(' '), '--help'])).out).toContain('--json')
