@@ -18,12 +18,19 @@ export interface SealedBatch {
   readonly ignored: number
   readonly damaged: number
   readonly dropped: number
-  /** Records that nobody can read any more, and that have their dead letter from before. */
+  /** Records that would be one of the three, but had become dead letters when they were read before. */
   readonly lettered: number
   /** Points of records that became one point of the batch, where that were several. */
   readonly mergedFrom: ReadonlyMap<Point, readonly Point[]>
   /** To be called when the batch is in the store. */
   readonly settled: () => void
+}
+
+/** Which records have their dead letter already: those that were read before, and not committed. */
+export interface KnownLetters {
+  has(recordOrdinal: number): boolean
+  /** How many of [from, to) have. */
+  countIn(from: number, to: number): number
 }
 
 interface SourceRun {
@@ -49,6 +56,7 @@ const pointsPerStep = 512
 /** Collects decoded records, in order, into one batch. Points of the same source and time are merged, field by field. */
 export class BatchBuilder {
   readonly from: number
+  readonly #letters: KnownLetters
   #to: number
   #bytes = 0
   #values = 0
@@ -63,9 +71,10 @@ export class BatchBuilder {
   #dropped = 0
   #lettered = 0
 
-  constructor(from: number) {
+  constructor(from: number, letters: KnownLetters) {
     this.from = from
     this.#to = from
+    this.#letters = letters
   }
 
   /** Ordinal that comes next. */
@@ -105,7 +114,8 @@ export class BatchBuilder {
   *addInSteps(record: JournalRecord, decoded: Decoded): Generator<void, void, void> {
     this.#to = record.ordinal + 1
     if (decoded.outcome === 'ignored') {
-      this.#ignored += 1
+      if (this.#letters.has(record.ordinal)) this.#lettered += 1
+      else this.#ignored += 1
       return
     }
     this.#bytes += recordBytes + record.payload.byteLength + record.topic.length
@@ -119,10 +129,12 @@ export class BatchBuilder {
     }
   }
 
-  /** Ordinals up to `to` that no one can read any more; some may have their dead letter already. */
-  addGap(to: number, kind: 'damaged' | 'dropped', lettered = 0): void {
-    if (kind === 'damaged') this.#damaged += to - this.#to - lettered
-    else this.#dropped += to - this.#to - lettered
+  /** Ordinals up to `to` that no one can read any more. */
+  addGap(to: number, kind: 'damaged' | 'dropped'): void {
+    const lettered = this.#letters.countIn(this.#to, to)
+    const gone = to - this.#to - lettered
+    if (kind === 'damaged') this.#damaged += gone
+    else this.#dropped += gone
     this.#lettered += lettered
     this.#to = to
   }

@@ -10,18 +10,22 @@
  * passes only letters of records below the durable checkpoint, since a record beyond it is worked off again after a crash
  * and its letter must be found then. So the cap may be exceeded by what one batch dead-letters.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
 import type { JournalBatch, JournalRecord, JournalWriter } from '../journal/record.ts'
-import { LetterBlocks } from './letter-blocks.ts'
+import { addEntry, LetterBlocks } from './letter-blocks.ts'
 import type { LetterBound, LetterBoundFile } from './letter-bound.ts'
 import { startingBound } from './letter-bound.ts'
+import type { AccountedRecords, CountingOptions, LetterAccounts } from './letter-count.ts'
+import { countLetters } from './letter-count.ts'
 import type { DeadLetter, LetterFate } from './letter-entry.ts'
-import { decodeEntry, encodeLetter, encodeTombstones, sizeOfEntry } from './letter-entry.ts'
+import { decodeLetter, encodeLetter, encodeTombstones, sizeOfEntry } from './letter-entry.ts'
 import type { LetterSelection } from './letter-selection.ts'
 import { buildLetterTest } from './letter-selection.ts'
 import type { RefusalReason } from './refusals.ts'
 
+export type { LetterAccounts } from './letter-count.ts'
 export type { DeadLetter } from './letter-entry.ts'
 export type { LetterSelection } from './letter-selection.ts'
 
@@ -53,13 +57,6 @@ export interface DeadLetterPage {
   readonly next: number | undefined
 }
 
-/** Records of a journal whose letters are counted: ordinals [since, below). */
-export interface AccountedRecords {
-  readonly journal: string
-  readonly since: number
-  readonly below: number
-}
-
 /** Bytes of letters in one page at most (and one letter at least), so that an answer is bounded whatever the payloads are. */
 const pageBytes = 1024 * 1024
 /** Letters looked at for one page at most, so that a filter that matches nothing ends. */
@@ -77,12 +74,8 @@ export class DeadLetters {
   readonly #recent = new Set<number>()
   #settled: number
   #bound: LetterBound
-  /** Under way while the bound is written: nothing that it counts may change. */
-  #saving: Promise<void> | undefined
   #saveFailed = false
-  /** The end of what has to be done one after the other: freeing, and counting from the files. */
-  #turn: Promise<unknown> = Promise.resolve()
-  #freeWaits = false
+  #freeing: Promise<void> | undefined
   #changing = false
 
   /** Reads what is there: sizes, reasons, tombstones, and which records from the position on have their letter already. */
@@ -94,9 +87,11 @@ export class DeadLetters {
     // Counts of totals that are no more would be added to those that begin now.
     if (saved === undefined || JSON.stringify(saved) !== JSON.stringify(letters.#bound)) await options.bound.save(letters.#bound)
     journal.commit(letters.#bound.below)
-    for await (const record of letters.#scan(letters.#bound.below, journal.durable)) {
-      const letter = addEntry(letters.#blocks, record, { ...records, below: Infinity })
-      if (letter?.recordJournal === records.journal && letter.recordOrdinal >= records.position) letters.#recent.add(letter.recordOrdinal)
+    for await (const batch of letters.#batches(letters.#bound.below, journal.durable)) {
+      for (const record of batch) {
+        const ordinal = addEntry(letters.#blocks, record, { ...records, below: Infinity })
+        if (ordinal !== undefined && ordinal >= records.position) letters.#recent.add(ordinal)
+      }
     }
     await letters.#free()
     return letters
@@ -137,11 +132,16 @@ export class DeadLetters {
     return this.#recent.has(recordOrdinal)
   }
 
-  /** Records of [from, to) that have their letter. */
-  countWithin(from: number, to: number): number {
+  /** How many of the records [from, to) have? Known from the checkpoint on. */
+  countIn(from: number, to: number): number {
     let count = 0
     for (const ordinal of this.#recent) if (ordinal >= from && ordinal < to) count += 1
     return count
+  }
+
+  /** Letters of records that are not below the checkpoint yet. */
+  get unsettled(): number {
+    return this.#recent.size
   }
 
   /** The durable checkpoint: letters of records below are not asked for again, and may be evicted. */
@@ -207,15 +207,17 @@ export class DeadLetters {
     const { durable } = this.#options.journal
     let scanned = 0
     let bytes = 0
-    for await (const record of this.#scan((query.after ?? -1) + 1, durable)) {
-      const letter = this.#keptLetter(record)
-      if (letter !== undefined && isSelected(letter)) {
-        items.push(letter)
-        bytes += sizeOfEntry(record)
+    for await (const batch of this.#batches((query.after ?? -1) + 1, durable)) {
+      for (const record of batch) {
+        const letter = this.#keptLetter(record)
+        if (letter !== undefined && isSelected(letter)) {
+          items.push(letter)
+          bytes += sizeOfEntry(record)
+        }
+        scanned += 1
+        if (items.length < query.limit && bytes < pageBytes && scanned < scannedPerPage) continue
+        return { items, counts, next: record.ordinal + 1 < durable ? record.ordinal : undefined }
       }
-      scanned += 1
-      if (items.length < query.limit && bytes < pageBytes && scanned < scannedPerPage) continue
-      return { items, counts, next: record.ordinal + 1 < durable ? record.ordinal : undefined }
     }
     return { items, counts, next: undefined }
   }
@@ -229,15 +231,17 @@ export class DeadLetters {
     const isSelected = buildLetterTest(selection)
     let page: DeadLetter[] = []
     let bytes = 0
-    for await (const record of this.#scan(0, this.#options.journal.durable)) {
-      const letter = this.#keptLetter(record)
-      if (letter === undefined || !isSelected(letter)) continue
-      page.push(letter)
-      bytes += sizeOfEntry(record)
-      if (page.length < changedTogether && bytes < pageBytes) continue
-      yield page
-      page = []
-      bytes = 0
+    for await (const batch of this.#batches(0, this.#options.journal.durable)) {
+      for (const record of batch) {
+        const letter = this.#keptLetter(record)
+        if (letter === undefined || !isSelected(letter)) continue
+        page.push(letter)
+        bytes += sizeOfEntry(record)
+        if (page.length < changedTogether && bytes < pageBytes) continue
+        yield page
+        page = []
+        bytes = 0
+      }
     }
     if (page.length > 0) yield page
   }
@@ -247,7 +251,8 @@ export class DeadLetters {
    * @throws TidegateError TG_JOURNAL_FULL, TG_JOURNAL_FAILING or TG_JOURNAL_CLOSED: it may be durable or not
    */
   async bury(letters: readonly DeadLetter[], fate: LetterFate): Promise<void> {
-    while (this.#saving !== undefined) await this.#saving
+    // Nothing that the bound counts may change while it is written.
+    while (this.#freeing !== undefined) await this.#freeing
     const ordinals = letters
       .map(letter => letter.ordinal)
       .filter(ordinal => this.#blocks.isKept(ordinal))
@@ -277,55 +282,50 @@ export class DeadLetters {
   }
 
   /**
-   * Counts the letters of records from the files, whatever this process believes: each record once, however many letters'
-   * worth of it was refused. `below` is the position of the checkpoint now. Reads all that is kept; a million letters take
-   * seconds.
+   * Counts the letters of records from the files, whatever this process believes; each record has one. Those that are gone
+   * are counted by the bound, which may know of records from `below` on. Reads all that is there: some 3 s for a million
+   * letters. Undefined when the signal came first, or when entries went meanwhile.
    */
-  async accounts(records: AccountedRecords): Promise<{ readonly kept: number; readonly tombstoned: number; readonly evicted: number }> {
-    return await this.#inTurn(async () => {
-      const { journal, bound } = this.#options
-      const { durable } = journal
-      const saved = await bound.load()
-      const { below, records: freed } = startingBound(saved, journal, { ...records, position: records.below })
-      const blocks = new LetterBlocks()
-      for await (const record of this.#scan(below, durable)) addEntry(blocks, record, records)
-      const { kept, replayed, purged } = blocks.counted
-      return { kept, tombstoned: replayed + purged + freed.tombstoned, evicted: freed.evicted }
-    })
+  async accounts(records: AccountedRecords, options: CountingOptions = {}): Promise<LetterAccounts | undefined> {
+    const counted = await countLetters(this.#options, records, options)
+    // What is freed meanwhile is there for a minute more, but not on a full disk.
+    return counted === undefined || counted.missing < this.#bound.below ? undefined : counted.accounts
   }
 
   /** Resolves when nothing is written any more that was begun. Comes before the journal is closed. */
   async close(): Promise<void> {
-    await this.#turn
+    await this.#freeing
   }
 
   /** Moves the bound when the cap is exceeded or enough lies free before it. Never rejects: the next call tries again. */
   async #free(): Promise<void> {
-    if (this.#freeWaits || this.#freeable() === undefined) return
-    this.#freeWaits = true
-    await this.#inTurn(async () => {
-      this.#freeWaits = false
-      const next = this.#freeable()
-      if (next === undefined) return
-      const { bound, journal, log } = this.#options
-      const saving = bound.save(next)
-      this.#saving = saving.catch(() => undefined)
-      try {
-        await saving
-        const evicted = next.totals.evicted - this.#bound.totals.evicted
-        this.#bound = next
-        this.#blocks.dropBelow(next.below)
-        if (evicted > 0) log.warn({ letters: evicted, below: next.below }, 'the oldest dead letters were evicted')
-        if (this.#saveFailed) log.info('the folder of the dead letters can be written again')
-        this.#saveFailed = false
-        journal.commit(next.below)
-      } catch (error) {
-        if (!this.#saveFailed) log.error({ code: 'TG_JOURNAL_FAILING', err: error }, 'dead letters cannot be evicted')
-        this.#saveFailed = true
-      } finally {
-        this.#saving = undefined
-      }
-    })
+    if (this.#freeing === undefined && this.#freeable() !== undefined) this.#freeing = this.#freeAll()
+    await this.#freeing
+  }
+
+  async #freeAll(): Promise<void> {
+    let next = this.#freeable()
+    while (next !== undefined) next = (await this.#moveBound(next)) ? this.#freeable() : undefined
+    this.#freeing = undefined
+  }
+
+  async #moveBound(next: LetterBound): Promise<boolean> {
+    const { bound, journal, log } = this.#options
+    try {
+      await bound.save(next)
+      const evicted = next.totals.evicted - this.#bound.totals.evicted
+      this.#bound = next
+      this.#blocks.dropBelow(next.below)
+      if (evicted > 0) log.warn({ letters: evicted, below: next.below }, 'the oldest dead letters were evicted')
+      if (this.#saveFailed) log.info('the folder of the dead letters can be written again')
+      this.#saveFailed = false
+      journal.commit(next.below)
+      return true
+    } catch (error) {
+      if (!this.#saveFailed) log.error({ code: 'TG_JOURNAL_FAILING', err: error }, 'dead letters cannot be evicted')
+      this.#saveFailed = true
+      return false
+    }
   }
 
   /** The bound behind the oldest blocks that may go, or undefined when it is not worth the writing. */
@@ -351,35 +351,15 @@ export class DeadLetters {
     return bytes >= step || (over && bytes > 0) ? { ...this.#bound, below, records, totals } : undefined
   }
 
-  async #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    const result = this.#turn.then(work)
-    this.#turn = result.catch(() => undefined)
-    return await result
-  }
-
   #keptLetter(record: JournalRecord): DeadLetter | undefined {
-    if (!this.#blocks.isKept(record.ordinal)) return undefined
-    const entry = decodeEntry(record)
-    return entry?.kind === 'letter' ? entry.letter : undefined
+    return this.#blocks.isKept(record.ordinal) ? decodeLetter(record) : undefined
   }
 
-  async *#scan(from: number, to: number): AsyncGenerator<JournalRecord, void, void> {
-    for await (const batch of this.#options.scan({ from: Math.max(from, this.#bound.below), to })) yield* batch.records
+  async *#batches(from: number, to: number): AsyncGenerator<readonly JournalRecord[], void, void> {
+    for await (const { records } of this.#options.scan({ from: Math.max(from, this.#bound.below), to })) {
+      yield records
+      // Many batches come from one read: without this nothing else would run in between.
+      await nextTurn()
+    }
   }
-}
-
-/** Adds what was read to the blocks; returns it where it is a letter. */
-function addEntry(blocks: LetterBlocks, record: JournalRecord, { journal, since, below }: AccountedRecords): DeadLetter | undefined {
-  const entry = decodeEntry(record)
-  const letter = entry?.kind === 'letter' ? entry.letter : undefined
-  if (letter === undefined) {
-    blocks.add(record.ordinal, sizeOfEntry(record))
-    if (entry?.kind === 'tombstones') blocks.bury(entry.runs, entry.fate)
-    return undefined
-  }
-  const { reason, recordJournal, recordOrdinal } = letter
-  const own = recordJournal === journal
-  const counted = own && recordOrdinal >= since && recordOrdinal < below
-  blocks.add(record.ordinal, sizeOfEntry(record), { reason, counted, record: own ? recordOrdinal : undefined })
-  return letter
 }

@@ -12,15 +12,12 @@ const turnMs = 3
  */
 export class DecodingTurns {
   readonly #decoder: Decoder
-  readonly #hasLetter: (ordinal: number) => boolean
   readonly #log: Logger
   #decodeMs = 0
   #sinceMs = 0
 
-  /** `hasLetter` says of which ordinals a dead letter is there from before a crash. */
-  constructor(decoder: Decoder, hasLetter: (ordinal: number) => boolean, log: Logger) {
+  constructor(decoder: Decoder, log: Logger) {
     this.#decoder = decoder
-    this.#hasLetter = hasLetter
     this.#log = log
   }
 
@@ -53,7 +50,7 @@ export class DecodingTurns {
     } catch (error) {
       decoded = this.#failed(record, error)
     }
-    builder.add(record, this.#settledAs(record, decoded))
+    builder.add(record, decoded)
   }
 
   /** Decodes a record whose payload may be long, in steps. */
@@ -69,13 +66,8 @@ export class DecodingTurns {
     } catch (error) {
       decoded = this.#failed(record, error)
     }
-    const adding = builder.addInSteps(record, this.#settledAs(record, decoded))
+    const adding = builder.addInSteps(record, decoded)
     while (adding.next().done !== true) await this.giveWay()
-  }
-
-  /** Once it has a letter it is dead-lettered, also where a route that came since ignores it. */
-  #settledAs(record: JournalRecord, decoded: Decoded): Decoded {
-    return decoded.outcome === 'ignored' && this.#hasLetter(record.ordinal) ? { ...decoded, outcome: 'deadLettered' } : decoded
   }
 
   #failed(record: JournalRecord, error: unknown): Decoded {

@@ -5,7 +5,9 @@
  * The byte of a letter is its reason (index in the table, from 1) and, in the upper bits, its fate and whether it counts for
  * the ledger; the byte of anything else is 0.
  */
+import type { JournalRecord } from '../journal/record.ts'
 import type { LetterFate, OrdinalRuns } from './letter-entry.ts'
+import { decodeEntry, sizeOfEntry } from './letter-entry.ts'
 import type { RefusalReason } from './refusals.ts'
 import { isReason, refusalReasons } from './refusals.ts'
 
@@ -159,6 +161,28 @@ export class LetterBlocks {
     if (count === 0) this.#reasons.delete(reason)
     else this.#reasons.set(reason, count)
   }
+}
+
+/**
+ * Adds what was read; letters of records of this journal, [since, below), count for the ledger. Returns the ordinal of its
+ * record where it is a letter of one of this journal.
+ */
+export function addEntry(
+  blocks: LetterBlocks,
+  record: JournalRecord,
+  { journal, since, below }: { readonly journal: string; readonly since: number; readonly below: number }
+): number | undefined {
+  const entry = decodeEntry(record)
+  if (entry?.kind !== 'letter') {
+    blocks.add(record.ordinal, sizeOfEntry(record))
+    if (entry?.kind === 'tombstones') blocks.bury(entry.runs, entry.fate)
+    return undefined
+  }
+  const { reason, recordJournal, recordOrdinal } = entry
+  const own = recordJournal === journal ? recordOrdinal : undefined
+  const counted = own !== undefined && own >= since && own < below
+  blocks.add(record.ordinal, sizeOfEntry(record), { reason, counted, record: own })
+  return own
 }
 
 function noLetters(): Tally {

@@ -36,8 +36,11 @@ export interface DeadLetter {
 /** Runs [from, to) of ordinals, ascending. */
 export type OrdinalRuns = readonly (readonly [from: number, to: number])[]
 
+/** Which record a letter was, and why it is one. */
+type Why = Pick<DeadLetter, 'recordJournal' | 'recordOrdinal' | 'reason' | 'detail'>
+
 export type LetterEntry =
-  | { readonly kind: 'letter'; readonly letter: DeadLetter }
+  | ({ readonly kind: 'letter' } & Why)
   | { readonly kind: 'tombstones'; readonly fate: LetterFate; readonly runs: OrdinalRuns }
 
 /** What a letter costs beside its strings and payload, roughly. */
@@ -99,9 +102,17 @@ export function decodeEntry(record: JournalRecord): LetterEntry | undefined {
   }
   if (typeof recordJournal !== 'string' || typeof recordOrdinal !== 'number') return undefined
   if (typeof detail !== 'string' || !isReason(reason)) return undefined
+  return { kind: 'letter', recordJournal, recordOrdinal, reason, detail }
+}
+
+/** The letter that an entry is; undefined when it is none. */
+export function decodeLetter(record: JournalRecord): DeadLetter | undefined {
+  const entry = decodeEntry(record)
+  if (entry?.kind !== 'letter') return undefined
   const { ordinal, receivedMs, receivedSubNs, clientId, user, topic, payload } = record
+  const { recordJournal, recordOrdinal, reason, detail } = entry
   const own = { ordinal, receivedMs, receivedSubNs, receivedNs: receivedNs(record), clientId, user, topic, payload }
-  return { kind: 'letter', letter: { ...own, recordJournal, recordOrdinal, reason, detail } }
+  return { ...own, recordJournal, recordOrdinal, reason, detail }
 }
 
 /** Bytes of an entry on the disk, roughly; the same for what is appended and for what is read. */
@@ -128,8 +139,10 @@ function decodeRuns(record: JournalRecord): OrdinalRuns {
 }
 
 function parseJson(bytes: Uint8Array | undefined): unknown {
+  if (bytes === undefined) return undefined
   try {
-    return JSON.parse(Buffer.from(bytes ?? []).toString('utf8'))
+    // A view: a million letters are read at a time, and copying each costs as much as parsing it.
+    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'))
   } catch {
     return undefined
   }

@@ -128,7 +128,7 @@ export class Pipeline implements AsyncDisposable {
     this.#decoder = new Decoder(decoding, storage.catalogue, {
       warn: warning => log.warn(warning, '80 % of the series that are allowed exist')
     })
-    this.#turns = new DecodingTurns(this.#decoder, ordinal => deadLetters.has(ordinal), log)
+    this.#turns = new DecodingTurns(this.#decoder, log)
     this.#writer = new BatchWriter({ storage, deadLetters, clock, log })
   }
 
@@ -219,7 +219,7 @@ export class Pipeline implements AsyncDisposable {
     const { signal } = this.#closing
     try {
       while (!signal.aborted) {
-        const builder = new BatchBuilder(this.#next)
+        const builder = new BatchBuilder(this.#next, this.#options.deadLetters)
         await this.#fill(builder)
         if (builder.empty) continue
         const batch = builder.seal(this.#decoder.types.takeNew(), this.#decoder.budget.seal())
@@ -314,7 +314,7 @@ export class Pipeline implements AsyncDisposable {
       const long = step.kind === 'record' && step.record.payload.byteLength >= longPayload
       if (step.kind === 'gap') {
         if (!step.reported) this.#options.log.error({ code: 'TG_BUG', from: this.#next, to: step.to }, 'the journal left out records')
-        builder.addGap(step.to, step.why, this.#options.deadLetters.countWithin(this.#next, step.to))
+        builder.addGap(step.to, step.why)
       } else if (long) await this.#turns.addLong(builder, step.record)
       else this.#turns.addShort(builder, step.record)
       this.#next = builder.to

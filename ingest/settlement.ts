@@ -17,7 +17,7 @@ const unsyncedBytes = 1024 * 1024
 /**
  * Gives every ordinal of a batch exactly one outcome. Resolves when the dead letters are durable, with the checkpoint that
  * follows `base`. May be called again for the same batch, also after a crash: a record gets one letter, and once it has
- * one it is dead-lettered, whatever the store says later.
+ * one it is dead-lettered, whatever the store, the routes or the journal say later.
  */
 export async function settleBatch(
   batch: SealedBatch,
@@ -33,7 +33,7 @@ export async function settleBatch(
       refusals.set(part.ordinal, [...(refusals.get(part.ordinal) ?? []).slice(0, 7), { reason: 'store-rejected', detail: reason }])
     }
   }
-  let deadLettered = batch.lettered
+  let deadLettered = 0
   let unsynced = 0
   for (const { record, decoded } of batch.entries) {
     const own = refusals.size === 0 ? undefined : refusals.get(record.ordinal)
@@ -56,8 +56,8 @@ export async function settleBatch(
 function totalsAfter(totals: OutcomeTotals, batch: SealedBatch, deadLettered: number): OutcomeTotals {
   return {
     ...totals,
-    stored: totals.stored + batch.entries.length + batch.lettered - deadLettered,
-    deadLettered: totals.deadLettered + deadLettered,
+    stored: totals.stored + batch.entries.length - deadLettered,
+    deadLettered: totals.deadLettered + deadLettered + batch.lettered,
     ignored: totals.ignored + batch.ignored,
     dropped: totals.dropped + batch.dropped,
     damaged: totals.damaged + batch.damaged
