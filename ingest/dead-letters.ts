@@ -77,6 +77,7 @@ export class DeadLetters {
   #saveFailed = false
   #freeing: Promise<void> | undefined
   #changing = false
+  #pins = 0
 
   /** Reads what is there: sizes, reasons, tombstones, and which records from the position on have their letter already. */
   static async open(options: DeadLettersOptions): Promise<DeadLetters> {
@@ -292,6 +293,21 @@ export class DeadLetters {
     return counted === undefined || counted.missing < this.#bound.below ? undefined : counted.accounts
   }
 
+  /**
+   * Frees nothing from now on until the function that it resolves with is called, so that bound and segments can be copied as
+   * they are. Beside a copy of the database the pin comes first: a bound must not know of records beyond its checkpoint.
+   */
+  async pin(): Promise<() => void> {
+    this.#pins += 1
+    await this.#freeing
+    let pinned = true
+    return () => {
+      if (pinned) this.#pins -= 1
+      pinned = false
+      void this.#free()
+    }
+  }
+
   /** Resolves when nothing is written any more that was begun. Comes before the journal is closed. */
   async close(): Promise<void> {
     await this.#freeing
@@ -330,6 +346,7 @@ export class DeadLetters {
 
   /** The bound behind the oldest blocks that may go, or undefined when it is not worth the writing. */
   #freeable(): LetterBound | undefined {
+    if (this.#pins > 0) return undefined
     const { maxBytes, journal } = this.#options
     const step = Math.min(leastFreedBytes, maxBytes * leastFreedShare)
     const over = this.#blocks.bytes > maxBytes

@@ -235,6 +235,24 @@ test('letters of records beyond the checkpoint are not evicted, whatever the cap
   expect(letters.bytes).toBeLessThanOrEqual(20_000)
 })
 
+test('while they are pinned nothing is freed, and afterwards what is over the cap is', async () => {
+  const journal = new FakeJournal()
+  const bound = new FakeBoundFile()
+  const letters = await open(journal, { maxBytes: 20_000, bound })
+  const first = await letters.pin()
+  const second = await letters.pin()
+  for (let ordinal = 0; ordinal < 500; ordinal += 1) letters.append(letter(ordinal), 'no-fields', 'x'.repeat(50))
+  await letters.durable()
+  letters.forgetBelow(500)
+  first()
+  first()
+  await letters.close()
+  expect([letters.evicted, bound.saved?.below, journal.committed]).toEqual([0, 0, 0])
+  second()
+  await letters.close()
+  expect(letters.bytes).toBeLessThanOrEqual(20_000)
+})
+
 test('all that goes is counted from the files, by records, and a record that comes again from the start is counted anew', async () => {
   const journal = new FakeJournal()
   const bound = new FakeBoundFile()
