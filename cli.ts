@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { addConfig } from './commands/config.ts'
 import { packageVersion } from './commands/context.ts'
 import type { CommandContext } from './commands/context.ts'
+import { addDeadLetters } from './commands/dead-letters.ts'
 import { addDemo } from './commands/demo.ts'
 import { addJournal } from './commands/journal.ts'
 import { addMapping } from './commands/mapping.ts'
@@ -57,6 +58,7 @@ export function buildProgram(context: CommandContext): Command {
   addConfig(program, context)
   addMapping(program, context)
   addJournal(program, context)
+  addDeadLetters(program, context)
   return program
 }
 

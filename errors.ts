@@ -46,6 +46,7 @@ export const errorTable = {
   TG_POSITION_TIMEOUT: { title: 'The record has no outcome yet', outcome: 'retry', status: 504 },
   TG_REPLAY_RUNNING: { title: 'A replay is running', outcome: 'retry', status: 409 },
   TG_STREAM_BUSY: { title: 'Too many clients follow the stream', outcome: 'retry', status: 503 },
+  TG_DEAD_LETTERS_BUSY: { title: 'Dead letters are being replayed or purged', outcome: 'retry', status: 503 },
   TG_EDGE_BUSY: { title: 'Too many publishes are waiting', outcome: 'retry', status: 503 }
 } as const satisfies Record<string, { title: string; outcome: 'retry' | 'reject' | 'bug'; status: number }>
 

@@ -147,8 +147,18 @@ export const metricTable = {
     help: '1 while records are written into the store again, or wait for the store.'
   },
   tidegate_dead_letters: { type: 'gauge', process: 'service', help: 'Dead letters kept.' },
-  tidegate_dead_letters_bytes: { type: 'gauge', process: 'service', help: 'Bytes of the dead letters kept.' },
+  tidegate_dead_letters_bytes: {
+    type: 'gauge',
+    process: 'service',
+    help: 'Bytes of the dead letters on the disk, with those that have their tombstone and are not freed yet.'
+  },
   tidegate_dead_letters_evicted_total: { type: 'counter', process: 'service', help: 'Dead letters evicted because of their cap.' },
+  tidegate_dead_letters_replayed_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Dead letters that were sent through the pipeline again.'
+  },
+  tidegate_dead_letters_purged_total: { type: 'counter', process: 'service', help: 'Dead letters that were purged.' },
   tidegate_ingest_checkpoint_position: { type: 'gauge', process: 'service', help: 'Every record below this ordinal has its outcome.' },
 
   // store

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import { TidegateError } from './errors.ts'
 import { DeadLetters } from './ingest/dead-letters.ts'
+import { letterBoundFile } from './ingest/letter-bound.ts'
 import { Pipeline, type Committed } from './ingest/pipeline.ts'
 import { startingCheckpoint, type JournalExtent } from './ingest/settlement.ts'
 import { nodeFiles } from './journal/files.ts'
@@ -90,8 +91,9 @@ export class Readings implements AsyncDisposable {
         const deadLetters = await DeadLetters.open({
           journal: letters,
           scan: range => scan({ folder: lettersFolder(config), ...range, log: lettersLog }),
+          bound: letterBoundFile(lettersFolder(config)),
           maxBytes: config.deadLetters.maxBytes,
-          records: { journal: journal.uuid, position: checkpoint.position },
+          records: checkpoint,
           log: lettersLog
         })
         const folder = path.join(config.data, 'journal')
@@ -118,6 +120,7 @@ export class Readings implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.pipeline.close()
     await this.storage[Symbol.asyncDispose]()
+    await this.deadLetters.close()
     await this.#letters.close()
   }
 }
@@ -126,7 +129,10 @@ function lettersFolder(config: Config): string {
   return path.join(config.data, 'dead-letters')
 }
 
-/** The journal of the dead letters: the oldest go at the cap, so it drops by itself and keeps nothing behind its bound. */
+/**
+ * The journal of the dead letters. It drops nothing by itself, whatever the disk says, since what goes is counted first; it
+ * leaves half of the reserve to the catalogue.
+ */
 async function openLetters(config: Config, log: Logger): Promise<Journal> {
   const { segmentBytes, reserve } = config.journal
   return await Journal.open({
@@ -134,9 +140,9 @@ async function openLetters(config: Config, log: Logger): Promise<Journal> {
     sync: 'fsync',
     syncDelayMs: lettersSyncDelayMs,
     segmentBytes: Math.min(segmentBytes, Math.ceil(config.deadLetters.maxBytes / 8)),
-    maxBytes: 2 * config.deadLetters.maxBytes,
-    reserveBytes: Math.min(reserve, config.deadLetters.maxBytes),
-    whenFull: 'drop-oldest',
+    maxBytes: Number.MAX_SAFE_INTEGER,
+    reserveBytes: Math.floor(Math.min(reserve, config.deadLetters.maxBytes) / 2),
+    whenFull: 'reject-new',
     keep: { timeMs: 0, bytes: 0 },
     log
   })

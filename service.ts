@@ -7,11 +7,12 @@ import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { buildApi } from './api/build-api.ts'
 import { LiveStream } from './api/live-stream.ts'
-import type { ApiPorts, DeadLetterPage, DeadLetterQuery, Ledger, Readiness } from './api/ports.ts'
+import type { ApiPorts, DeadLetterPage, DeadLetterPorts, DeadLetterQuery, Ledger, Readiness } from './api/ports.ts'
 import { EdgeLink } from './channel/edge-link.ts'
 import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
 import { type ErrorCode, TidegateError } from './errors.ts'
+import { purgeLetters, replayLetters } from './ingest/letter-changes.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
 import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
@@ -151,7 +152,7 @@ class Service {
       waitFor: async (ordinal, signal) => await opened(this.#readings).pipeline.waitFor(ordinal, signal),
       append: async publish => await this.#link.append({ clientId: httpClientId, ...publish }),
       testMapping: message => opened(this.#readings).pipeline.testMapping(message),
-      deadLetters: { list: async query => await this.#listLetters(query) },
+      deadLetters: this.#letterPorts(),
       replay: async (range, signal, onProgress) => await opened(this.#readings).pipeline.replay(range, signal, onProgress),
       isOnline: clientId => this.#connected.has(clientId),
       ledger: async () => await this.#ledger(opened(this.#readings)),
@@ -160,6 +161,23 @@ class Service {
         const [edge, own] = await Promise.all([this.#link.counts(), this.#metrics.render()])
         return `${edge.metrics}\n${own}`
       }
+    }
+  }
+
+  /** What changes dead letters ends with the service too: the rest is there for the next call. */
+  #letterPorts(): DeadLetterPorts {
+    const untilClosing = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, this.#closing.signal])
+    return {
+      list: async query => await this.#listLetters(query),
+      replay: async (selection, signal) =>
+        await replayLetters({
+          deadLetters: opened(this.#readings).deadLetters,
+          selection,
+          append: async ({ user, ...publish }) =>
+            await this.#link.append({ ...publish, ...(user === undefined ? {} : { user }), unrouted: true }),
+          signal: untilClosing(signal)
+        }),
+      purge: async (selection, signal) => await purgeLetters(opened(this.#readings).deadLetters, selection, untilClosing(signal))
     }
   }
 

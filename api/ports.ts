@@ -21,8 +21,8 @@ export interface MappingResult {
   readonly detail?: string
 }
 
-/** Which dead letters a page is about; undefined means all. */
-export interface DeadLetterQuery {
+/** Which dead letters something is about; undefined means all. */
+export interface LetterSelection {
   readonly reason?: string
   /** An MQTT topic filter. */
   readonly topic?: string
@@ -30,6 +30,9 @@ export interface DeadLetterQuery {
   readonly fromNs?: bigint
   /** Received time, exclusive, ns since 1970. */
   readonly toNs?: bigint
+}
+
+export interface DeadLetterQuery extends LetterSelection {
   /** `next` of the page before. */
   readonly after?: number
   readonly limit: number
@@ -85,6 +88,26 @@ export interface ReplayReport {
   readonly refused: number
   readonly damaged: number
   readonly dropped: number
+}
+
+/** What became of the dead letters that were selected and kept when a replay began. */
+export interface ReplayResult {
+  /** Sent through the pipeline again, durably. */
+  readonly replayed: number
+  /** Refused for good; they are kept. */
+  readonly failed: number
+  /** All that are kept: those that failed and those that it did not come to. */
+  readonly remaining: number
+  /** Why it ended early, or else why the first of those that failed was refused. */
+  readonly error: { readonly code: string; readonly message: string } | undefined
+}
+
+/** Dead letters: a page of them, and what can be done with them. Both changes end early when the signal aborts. */
+export interface DeadLetterPorts {
+  list(query: DeadLetterQuery): Promise<DeadLetterPage>
+  replay(selection: LetterSelection, signal: AbortSignal): Promise<ReplayResult>
+  /** Resolves with how many are gone. */
+  purge(selection: LetterSelection, signal: AbortSignal): Promise<number>
 }
 
 /** The balance of what was accepted with what became of it (design: the ledger). */
@@ -143,12 +166,12 @@ export interface ApiPorts {
   /** Resolves with the ordinal once the publish is durable. Rejects with a TidegateError, TG_EDGE_BUSY at the channel's bound. */
   append(publish: HttpPublish): Promise<number>
   testMapping(message: HttpPublish & { readonly clientId: string }): MappingResult
-  readonly deadLetters: { list(query: DeadLetterQuery): Promise<DeadLetterPage> }
   /**
    * Writes kept records into the store again; resolves when all of the range is there. Rejects with TG_REPLAY_RUNNING while
    * another one runs, TG_PARAMETER_INVALID when the topic is no filter, both before anything is written.
    */
   replay(range: ReplayRange, signal: AbortSignal, onProgress: (report: ReplayReport) => void): Promise<ReplayReport>
+  readonly deadLetters: DeadLetterPorts
   /** Is the MQTT client connected? */
   isOnline(clientId: string): boolean
   ledger(): Promise<Ledger>

@@ -4,6 +4,7 @@ import { TidegateError } from '../errors.ts'
 import type { JournalTail, JournalWriter } from '../journal/record.ts'
 import { Connection } from './connection.ts'
 import { Gate, notTaken } from './gate.ts'
+import type { Publish } from './gate.ts'
 import { Listener } from './listener.ts'
 import { Refusals } from './refusals.ts'
 import type { Refusal } from './refusals.ts'
@@ -38,6 +39,8 @@ export interface ForeignPublish {
   readonly user?: string
   /** For a replay: the received time to keep. */
   readonly received?: { readonly ms: number; readonly subNs: number }
+  /** Subscribers do not get it. */
+  readonly unrouted?: boolean
 }
 
 /** Client ids that came or went since the last call. */
@@ -199,16 +202,18 @@ export class Broker {
     const gate = this.#gate
     if (gate === undefined || this.#closing !== undefined) throw new TidegateError('TG_JOURNAL_CLOSED', 'the edge does not take publishes')
     if (!gate.takesForeign) throw new TidegateError('TG_EDGE_BUSY', 'too many publishes wait for the disk')
-    const ordinal = gate.appendPublish({
-      clientId: Buffer.from(publish.clientId),
-      user: publish.user === undefined ? undefined : Buffer.from(publish.user),
+    const { clientId, user, payload, received, unrouted } = publish
+    const record: Publish = {
+      clientId: Buffer.from(clientId),
+      user: user === undefined ? undefined : Buffer.from(user),
       topic,
-      payload: publish.payload,
+      payload,
       qos: 1,
       retain: false,
       will: false,
-      received: publish.received
-    })
+      received
+    }
+    const ordinal = gate.appendPublish(record, unrouted !== true)
     if (ordinal === notTaken.routing) throw new TidegateError('TG_EDGE_BUSY', 'subscribers of this topic are behind')
     if (ordinal === notTaken.journal) throw gate.journalRefusal()
     await gate.durable(ordinal)

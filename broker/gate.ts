@@ -246,9 +246,9 @@ export class Gate {
     return this.#appendRecord(record, client)
   }
 
-  /** Appends a publish that comes from elsewhere than a PUBLISH packet. */
-  appendPublish(publish: Publish): number {
-    return this.#appendRecord(Object.assign(this.#record, publish, { dup: false, packetId: 0 }))
+  /** Appends a publish that comes from elsewhere than a PUBLISH packet; subscribers get it if it is to be routed. */
+  appendPublish(publish: Publish, routed = true): number {
+    return this.#appendRecord(Object.assign(this.#record, publish, { dup: false, packetId: 0 }), undefined, routed)
   }
 
   /** False when as many publishes from elsewhere wait for the disk as may. */
@@ -315,9 +315,9 @@ export class Gate {
       reject(new TidegateError('TG_JOURNAL_CLOSED', 'the edge stopped before the publish was durable'))
   }
 
-  #appendRecord(record: AppendRecord, client?: RememberedClient): number {
+  #appendRecord(record: AppendRecord, client?: RememberedClient, routed = true): number {
     const { router } = this
-    const topic = record.retain || !router.idle ? utf8(record.topic) : ''
+    const topic = record.retain || (routed && !router.idle) ? utf8(record.topic) : ''
     const wanted = record.retain || (topic !== '' && router.wants(topic, record.qos))
     if (this.#journal.state !== 'accepting') return notTaken.journal
     if (wanted && !router.hasRoom()) return notTaken.routing

@@ -62,7 +62,7 @@ export class EdgeLink {
    * @throws TidegateError TG_EDGE_BUSY at the bound, or what the edge answers
    */
   append(publish: ForwardedPublish): Promise<number> {
-    const bytes = publish.payload.byteLength + publish.topic.length
+    const bytes = publish.payload.byteLength + publish.topic.length + publish.clientId.length + (publish.user?.length ?? 0)
     if (this.#appends.size >= appendBound.requests || this.#pendingBytes + bytes > appendBound.bytes) {
       return Promise.reject(new TidegateError('TG_EDGE_BUSY', `${this.#appends.size} publishes wait already: try again in a second`))
     }

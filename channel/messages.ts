@@ -23,11 +23,16 @@ export interface EdgeCounts {
   readonly refused: number
 }
 
-/** A publish that did not come by MQTT: equals a QoS 1 publish by that client. */
+/** A publish that did not come by MQTT: equals a QoS 1 publish by that client, not retained. */
 export interface ForwardedPublish {
   readonly clientId: string
   readonly topic: string
   readonly payload: Uint8Array
+  readonly user?: string
+  /** For a replay: the received time to keep. */
+  readonly received?: { readonly ms: number; readonly subNs: number }
+  /** For a replay: subscribers do not get it, since they had it when it came first. */
+  readonly unrouted?: boolean
 }
 
 export type ToService =

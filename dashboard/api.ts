@@ -1,5 +1,5 @@
 import type { DeviceEntry, Item, LedgerNumbers, Readiness } from './readings.ts'
-import { parseDevices, parseItems, parseLedger, parseMeans, parseReadiness, tagsKey } from './readings.ts'
+import { parseDevices, parseItems, parseLedger, parseLetterCount, parseMeans, parseReadiness, tagsKey } from './readings.ts'
 
 /** Which line a chart shows: one field of one source. */
 export interface SeriesKey {
@@ -65,6 +65,11 @@ export async function loadPoints({ device, measurement, tags, field }: SeriesKey
 
 export async function loadLedger(): Promise<LedgerNumbers> {
   return parseLedger(await get('/api/v1/ledger'))
+}
+
+/** How many dead letters are kept. */
+export async function loadLetterCount(): Promise<number> {
+  return parseLetterCount(await get('/api/v1/dead-letters?limit=1'))
 }
 
 /** Readiness; a server that is not ready says so with 503 and the same body. */

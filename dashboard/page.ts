@@ -2,7 +2,7 @@
  * The page: numbers, devices and one chart, moved by the live stream. Everything is drawn from state a few times a
  * second at most, so a busy stream costs the reading of its messages and nothing else.
  */
-import { loadDevices, loadLatest, loadLedger, loadReadiness, loadRecent } from './api.ts'
+import { loadDevices, loadLatest, loadLedger, loadLetterCount, loadReadiness, loadRecent } from './api.ts'
 import { Chart, loadLibrary } from './chart.ts'
 import type { PlottedSeries } from './chart-panel.ts'
 import { ChartPanel } from './chart-panel.ts'
@@ -77,6 +77,7 @@ let readiness: Readiness | undefined
 let answering = false
 let ledger: (LedgerNumbers & { readonly atMs: number }) | undefined
 let ledgerRate = 0
+let letterCount: number | undefined
 let moreDevices = false
 let loaded = false
 let drawnMs = 0
@@ -131,6 +132,7 @@ async function refreshStatus(): Promise<void> {
     const atMs = performance.now()
     if (ledger !== undefined) ledgerRate = Math.max(0, ((numbers.stored - ledger.stored) * 1000) / (atMs - ledger.atMs))
     ledger = { ...numbers, atMs }
+    letterCount = await loadLetterCount()
   } catch {
     // the last numbers stay
   }
@@ -188,8 +190,8 @@ function drawNumbers(nowMs: number): void {
   if (ledger !== undefined) {
     setText(element('stored', HTMLElement), formatCount(ledger.stored))
     setText(element('in-journal', HTMLElement), formatCount(ledger.inJournal))
-    setText(element('dead-letters', HTMLElement), formatCount(ledger.deadLettered))
   }
+  if (letterCount !== undefined) setText(element('dead-letters', HTMLElement), formatCount(letterCount))
   const { matching, hidden } = cards.found
   const more = element('more', HTMLElement)
   more.hidden = hidden === 0 && matching > 0 && !feed.flooded

@@ -25,7 +25,6 @@ export interface DeviceEntry {
 export interface LedgerNumbers {
   readonly stored: number
   readonly inJournal: number
-  readonly deadLettered: number
 }
 
 export interface Readiness {
@@ -74,8 +73,13 @@ export function parseDevices(body: unknown): { readonly items: readonly DeviceEn
 }
 
 export function parseLedger(body: unknown): LedgerNumbers {
-  const { stored, inJournal, deadLettered } = recordOf(body)
-  return { stored: numberOf(stored), inJournal: numberOf(inJournal), deadLettered: numberOf(deadLettered) }
+  const { stored, inJournal } = recordOf(body)
+  return { stored: numberOf(stored), inJournal: numberOf(inJournal) }
+}
+
+/** How many dead letters are kept: those that were replayed, purged or evicted are none any more. */
+export function parseLetterCount(body: unknown): number {
+  return Object.values(recordOf(recordOf(body)['counts'])).reduce((sum: number, count) => sum + numberOf(count), 0)
 }
 
 export function parseReadiness(body: unknown): Readiness {

@@ -33,4 +33,6 @@ export function bindIngestMetrics(metrics: Metrics, pipeline: Pipeline, deadLett
   metrics.bind('tidegate_dead_letters', () => deadLetters.kept)
   metrics.bind('tidegate_dead_letters_bytes', () => deadLetters.bytes)
   metrics.bind('tidegate_dead_letters_evicted_total', () => deadLetters.evicted)
+  metrics.bind('tidegate_dead_letters_replayed_total', () => deadLetters.replayed)
+  metrics.bind('tidegate_dead_letters_purged_total', () => deadLetters.purged)
 }

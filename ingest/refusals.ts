@@ -24,6 +24,11 @@ export const refusalReasons = {
 
 export type RefusalReason = keyof typeof refusalReasons
 
+/** Is it one of the reasons? */
+export function isReason(reason: unknown): reason is RefusalReason {
+  return typeof reason === 'string' && Object.hasOwn(refusalReasons, reason)
+}
+
 /** One thing that was refused; the rest of its record may still be stored. */
 export interface Refusal {
   readonly reason: RefusalReason

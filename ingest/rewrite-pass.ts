@@ -15,7 +15,7 @@
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
 import type { JournalRecord, JournalSource } from '../journal/record.ts'
-import { BatchBuilder } from './batch-builder.ts'
+import { BatchBuilder, noLetters } from './batch-builder.ts'
 import type { BatchBounds } from './batch-builder.ts'
 import type { BatchWriter } from './batch-writer.ts'
 import type { Clock } from './clock.ts'
@@ -89,7 +89,7 @@ export class RewritePass {
     this.#options = options
     this.#turns = new DecodingTurns(options.decoder, options.log)
     this.#at = from
-    this.#builder = new BatchBuilder(from)
+    this.#builder = new BatchBuilder(from, noLetters)
     this.counts = {
       records: 0,
       first: undefined,
@@ -246,6 +246,6 @@ export class RewritePass {
     const refused = await this.#options.writer.rewrite(points, this.#builder.from)
     this.counts.refused += refused
     this.counts.points += points.length - refused
-    this.#builder = new BatchBuilder(this.#at)
+    this.#builder = new BatchBuilder(this.#at, noLetters)
   }
 }

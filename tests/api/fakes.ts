@@ -3,7 +3,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import { pino } from 'pino'
 import { buildApi } from '../../api/build-api.ts'
 import { LiveStream } from '../../api/live-stream.ts'
-import type { ApiOptions, ApiPorts, DeadLetter, DeadLetterQuery } from '../../api/ports.ts'
+import type { ApiOptions, ApiPorts, DeadLetter, DeadLetterPorts, DeadLetterQuery, LetterSelection, ReplayResult } from '../../api/ports.ts'
 import type { Api } from '../../api/routing.ts'
 import { TidegateError } from '../../errors.ts'
 import type { Aggregate, AggregateRow, DeviceEntry, LatestValue, RawRow, RowQuery, Storage } from '../../storage/port.ts'
@@ -178,7 +178,7 @@ export function fakePorts(
     waitFor: async () => {},
     append: async () => 7,
     testMapping: () => ({ outcome: 'ignored', route: null, points: [] }),
-    deadLetters: { list: async () => ({ items: [], next: undefined, counts: {} }) },
+    deadLetters: fakeDeadLetters([]),
     replay: async () => {
       throw new Error('no replay here')
     },
@@ -217,22 +217,44 @@ export async function listen(api: Api): Promise<string> {
   return `http://127.0.0.1:${typeof address === 'object' ? address?.port : address}`
 }
 
-/** Dead letters in memory, newest last, by the port's words. */
-export function fakeDeadLetters(letters: readonly DeadLetter[]): ApiPorts['deadLetters'] & { readonly queries: DeadLetterQuery[] } {
+/** Dead letters in memory, newest last, by the port's words; those of the topic `refused` cannot be replayed. */
+export function fakeDeadLetters(
+  initial: readonly DeadLetter[]
+): DeadLetterPorts & { readonly queries: DeadLetterQuery[]; readonly signals: AbortSignal[] } {
   const queries: DeadLetterQuery[] = []
+  const signals: AbortSignal[] = []
+  let letters = initial
+  const select = ({ reason, topic, fromNs, toNs }: LetterSelection): readonly DeadLetter[] =>
+    letters.filter(
+      letter =>
+        (reason === undefined || letter.reason === reason) &&
+        (topic === undefined || letter.topic === topic) &&
+        (fromNs === undefined || letter.receivedNs >= fromNs) &&
+        (toNs === undefined || letter.receivedNs < toNs)
+    )
+  const remove = (gone: readonly DeadLetter[]): number => {
+    letters = letters.filter(letter => !gone.includes(letter))
+    return gone.length
+  }
   return {
     queries,
+    signals,
+    replay: async (selection, signal): Promise<ReplayResult> => {
+      signals.push(signal)
+      const selected = select(selection)
+      const refused = selected.filter(letter => letter.topic === 'refused')
+      const replayed = remove(selected.filter(letter => !refused.includes(letter)))
+      const error = refused.length === 0 ? undefined : { code: 'TG_BODY_TOO_LARGE', message: 'too large' }
+      return { replayed, failed: refused.length, remaining: refused.length, error }
+    },
+    purge: async (selection, signal) => {
+      signals.push(signal)
+      return remove(select(selection))
+    },
     list: async query => {
       queries.push(query)
-      const { reason, topic, fromNs, toNs, after = -1, limit } = query
-      const selected = letters.filter(
-        letter =>
-          letter.ordinal > after &&
-          (reason === undefined || letter.reason === reason) &&
-          (topic === undefined || letter.topic === topic) &&
-          (fromNs === undefined || letter.receivedNs >= fromNs) &&
-          (toNs === undefined || letter.receivedNs < toNs)
-      )
+      const { after = -1, limit } = query
+      const selected = select(query).filter(letter => letter.ordinal > after)
       const items = selected.slice(0, limit)
       const counts: Record<string, number> = {}
       for (const letter of letters) counts[letter.reason] = (counts[letter.reason] ?? 0) + 1

@@ -35,6 +35,8 @@ const contract: Readonly<Record<string, readonly string[]>> = {
   'GET /api/v1/stream': ['device', 'measurement', 'fields', 'epoch', 'last-event-id'],
   'POST /api/v1/telemetry': ['topic'],
   'GET /api/v1/dead-letters': ['reason', 'topic', 'from', 'to', 'cursor', 'limit', 'epoch'],
+  'POST /api/v1/dead-letters/replay': ['reason', 'topic', 'from', 'to'],
+  'DELETE /api/v1/dead-letters': ['reason', 'topic', 'from', 'to'],
   'POST /api/v1/mappings/test': [],
   'POST /api/v1/journal/replay': [],
   'GET /api/v1/ledger': [],
@@ -128,7 +130,7 @@ describe('the OpenAPI document', () => {
     await using api = await openApi({
       storage,
       deadLetters: fakeDeadLetters([
-        { ordinal: 1, receivedNs: nowNs, clientId: 'c', topic: 't', payload: Uint8Array.of(255), reason: 'r', detail: 'd' }
+        { ordinal: 1, receivedNs: nowNs, clientId: 'c', topic: 'refused', payload: Uint8Array.of(255), reason: 'r', detail: 'd' }
       ]),
       testMapping: () => ({ outcome: 'stored', route: 'r', points: [{ ...rowOf(sourceOf('a'), nowNs, { t: 1 }), ordinal: 0 }] }),
       ledger: async () => ({
@@ -154,6 +156,8 @@ describe('the OpenAPI document', () => {
       ['GET /api/v1/query', '/api/v1/query?every=x', '4XX'],
       ['POST /api/v1/telemetry', '/api/v1/telemetry?topic=a', '202'],
       ['GET /api/v1/dead-letters', '/api/v1/dead-letters', '200'],
+      ['POST /api/v1/dead-letters/replay', '/api/v1/dead-letters/replay', '200'],
+      ['DELETE /api/v1/dead-letters', '/api/v1/dead-letters', '200'],
       ['POST /api/v1/mappings/test', '/api/v1/mappings/test', '200'],
       ['GET /api/v1/ledger', '/api/v1/ledger', '200'],
       ['GET /healthz', '/healthz', '200'],
@@ -162,8 +166,9 @@ describe('the OpenAPI document', () => {
     ]
     const operations = new Map(operationsOf(document))
     for (const [route, url, status] of asked) {
-      const post = route.startsWith('POST')
-      const response = await api.inject(post ? { method: 'POST', url, payload: { topic: 'a', payload: '1' } } : { url })
+      const method = route.startsWith('POST') ? 'POST' : route.startsWith('DELETE') ? 'DELETE' : 'GET'
+      const payload = url.includes('dead-letters') ? { topic: 'refused' } : { topic: 'a', payload: '1' }
+      const response = await api.inject(method === 'GET' ? { url } : { method, url, payload })
       expect([url, String(response.statusCode)]).toEqual([url, expect.stringMatching(status.replace('XX', '\\d\\d'))])
       const type = response.headers['content-type']?.toString().split(';')[0] ?? ''
       const media = operations.get(route)?.responses[status]?.content[type]

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { DeadLetter, HttpPublish, Ledger } from '../../api/ports.ts'
-import { fakeDeadLetters, journal, nowNs, openApi, rowOf, sourceOf } from './fakes.ts'
+import { fakeDeadLetters, journal, listen, nowNs, openApi, rowOf, sourceOf, until } from './fakes.ts'
 
 const letters: readonly DeadLetter[] = Array.from({ length: 7 }, (_, index) => ({
   ordinal: 10 + index,
@@ -60,6 +60,83 @@ describe('GET /api/v1/dead-letters', () => {
       status: 400,
       parameter: 'cursor'
     })
+  })
+})
+
+describe('POST /api/v1/dead-letters/replay and DELETE /api/v1/dead-letters', () => {
+  const json = { 'content-type': 'application/json' }
+
+  const remaining = async (api: Awaited<ReturnType<typeof openApi>>): Promise<number> =>
+    (await api.inject({ url: '/api/v1/dead-letters' })).json<{ items: unknown[] }>().items.length
+
+  it.each(['parameters', 'a body'])('replays what %s select', async how => {
+    await using api = await openApi({ deadLetters: fakeDeadLetters(letters) })
+    const filters = { topic: 't/1', from: '2026-05-04T03:02:01.000000002Z', to: '1777863721001' }
+    const query = how === 'parameters' ? filters : {}
+    const payload = how === 'parameters' ? '' : JSON.stringify(filters)
+    const response = await api.inject({ method: 'POST', url: '/api/v1/dead-letters/replay', query, payload, headers: json })
+    expect([response.statusCode, response.json()]).toEqual([200, { replayed: 2, failed: 0, remaining: 0, error: null }])
+    expect(await remaining(api)).toBe(5)
+  })
+
+  it('says what remains, and why', async () => {
+    await using api = await openApi({ deadLetters: fakeDeadLetters(letters.map(letter => ({ ...letter, topic: 'refused' }))) })
+    const response = await api.inject({ method: 'POST', url: '/api/v1/dead-letters/replay?reason=too-deep', payload: {} })
+    expect(response.json()).toEqual({ replayed: 0, failed: 4, remaining: 4, error: { code: 'TG_BODY_TOO_LARGE', message: 'too large' } })
+  })
+
+  it('purges what is selected, and without a filter all', async () => {
+    await using api = await openApi({ deadLetters: fakeDeadLetters(letters) })
+    const first = await api.inject({ method: 'DELETE', url: '/api/v1/dead-letters?reason=too-deep', headers: json })
+    expect([first.statusCode, first.json(), await remaining(api)]).toEqual([200, { purged: 4 }, 3])
+    const second = await api.inject({ method: 'DELETE', url: '/api/v1/dead-letters', payload: {} })
+    expect([second.json(), await remaining(api)]).toEqual([{ purged: 3 }, 0])
+  })
+
+  it.each([
+    ['POST', '/api/v1/dead-letters/replay'],
+    ['DELETE', '/api/v1/dead-letters']
+  ] as const)('%s %s changes nothing for who may not, or does not say clearly what', async (method, url) => {
+    await using api = await openApi({ deadLetters: fakeDeadLetters(letters) })
+    const refusals = [
+      [{ headers: { 'content-type': 'text/plain' } }, 415, { code: 'TG_MEDIA_TYPE' }],
+      [{}, 415, { code: 'TG_MEDIA_TYPE' }],
+      [{ headers: { ...json, origin: 'http://evil.example' } }, 403, { code: 'TG_ORIGIN_REFUSED' }],
+      [{ headers: json, payload: '{"topic"' }, 400, { code: 'TG_BODY_INVALID' }],
+      [{ headers: json, payload: '[]' }, 400, { code: 'TG_BODY_INVALID' }],
+      [{ headers: json, payload: '{"topik":"a"}' }, 400, { code: 'TG_BODY_INVALID', parameter: 'topik' }],
+      [{ headers: json, payload: '{"reason":5}' }, 400, { code: 'TG_BODY_INVALID', parameter: 'reason' }],
+      [{ headers: json, payload: '{"from":"yesterday"}' }, 400, { code: 'TG_PARAMETER_INVALID', parameter: 'from' }],
+      [{ headers: json, query: { to: 'soon' } }, 400, { code: 'TG_PARAMETER_INVALID', parameter: 'to' }],
+      [{ headers: json, query: { topik: 'a' } }, 400, { code: 'TG_PARAMETER_INVALID', parameter: 'topik' }],
+      [{ headers: json, query: { topic: 'a' }, payload: '{"topic":"b"}' }, 400, { code: 'TG_PARAMETER_INVALID', parameter: 'topic' }]
+    ] as const
+    for (const [request, status, problem] of refusals) {
+      const response = await api.inject({ method, url, ...request })
+      expect([request, response.statusCode, response.json()]).toEqual([request, status, expect.objectContaining(problem)])
+    }
+    expect(await remaining(api)).toBe(7)
+  })
+
+  it('ends what it began when the client goes away', async () => {
+    const deadLetters = fakeDeadLetters(letters)
+    await using api = await openApi({
+      deadLetters: {
+        ...deadLetters,
+        replay: async (_selection, signal) => {
+          deadLetters.signals.push(signal)
+          return await new Promise(() => undefined)
+        }
+      }
+    })
+    const base = await listen(api)
+    const client = new AbortController()
+    const answer = fetch(`${base}/api/v1/dead-letters/replay`, { method: 'POST', headers: json, signal: client.signal })
+    await until(() => deadLetters.signals.length === 1, 'it begins')
+    expect(deadLetters.signals[0]?.aborted).toBe(false)
+    client.abort()
+    await expect(answer).rejects.toThrow()
+    await until(() => deadLetters.signals[0]?.aborted === true, 'the signal aborts')
   })
 })
 

@@ -95,6 +95,22 @@ describe('accept', () => {
     expect(journal.records[1]).toMatchObject({ clientId: 'device', user: undefined, received: undefined })
   })
 
+  test('what is not to be routed is journaled like any other, and reaches no subscriber', async () => {
+    await using served = await serveBroker()
+    using listener = await RawClient.connect(served.port, 'listener')
+    listener.send(subscribe(1, ['#', 1]))
+    await listener.received(2)
+    const received = { ms: 1_700_000_000_000, subNs: 43 }
+    const publish = { clientId: 'meter', payload: Buffer.from('1'), received }
+    await served.broker.accept({ ...publish, topic: 'quiet', unrouted: true })
+    await served.broker.accept({ ...publish, topic: 'loud' })
+    expect((await listener.received(3)).slice(2)).toEqual(['publish:1:loud:1'])
+    expect(served.journal.records).toMatchObject([
+      { topic: 'quiet', clientId: 'meter', received, retain: false, will: false },
+      { topic: 'loud', received }
+    ])
+  })
+
   test.each(['', 'a/#', '$SYS/x', 'a\0', '\uD800', 'x'.repeat(257)])('the topic %j is rejected and named', async topic => {
     await using served = await serveBroker()
     const failure = await failureOf(served.broker.accept({ clientId: 'http', topic, payload: Buffer.from('1') }))

@@ -26,7 +26,11 @@ describe('every command', () => {
       'mapping',
       'mapping test',
       'journal',
-      'journal replay'
+      'journal replay',
+      'dead-letters',
+      'dead-letters list',
+      'dead-letters replay',
+      'dead-letters purge'
     ])
   })
 
@@ -36,12 +40,11 @@ describe('every command', () => {
     expect(out).toMatch(/^Usage: tidegate /)
   })
 
-  it.each(paths.filter(path => !['sim', 'config', 'mapping', 'journal'].includes(path.join(' '))).map(path => [path.join(' ')]))(
-    '%s knows --json',
-    async name => {
-      expect((await tidegate([...name.split(' '), '--help'])).out).toContain('--json')
-    }
-  )
+  it.each(
+    paths.filter(path => !['sim', 'config', 'mapping', 'journal', 'dead-letters'].includes(path.join(' '))).map(path => [path.join(' ')])
+  )('%s knows --json', async name => {
+    expect((await tidegate([...name.split(' '), '--help'])).out).toContain('--json')
+  })
 })
 
 describe('a wrong use', () => {

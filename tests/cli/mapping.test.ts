@@ -1,29 +1,5 @@
-import { createServer } from 'node:http'
 import { expect, it } from 'vitest'
-import { tidegate } from './harness.ts'
-
-/** A stand-in for the API that answers each mapping test with `answer` and keeps what it was asked. */
-async function serve(status: number, answer: unknown): Promise<{ url: string; asked: unknown[] } & AsyncDisposable> {
-  const asked: unknown[] = []
-  const server = createServer((request, response) => {
-    let body = ''
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-    request.on('end', () => {
-      asked.push({ method: request.method, url: request.url, type: request.headers['content-type'], body: JSON.parse(body) })
-      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer))
-    })
-  })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  const port = typeof address === 'object' ? address?.port : undefined
-  return {
-    url: `http://127.0.0.1:${port}`,
-    asked,
-    [Symbol.asyncDispose]: async () => {
-      await new Promise(resolve => server.close(resolve))
-    }
-  }
-}
+import { serve, tidegate } from './harness.ts'
 
 it('sends the message and prints what it would become', async () => {
   await using api = await serve(200, { outcome: 'stored', route: 'home/{room}', points: [{ device: 'kitchen', fields: { value: 21.5 } }] })

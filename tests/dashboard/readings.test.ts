@@ -2,7 +2,15 @@ import { anything, assert, property, stringify } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compareFields } from '../../dashboard/field-order.ts'
 import { formatAge, formatCount, formatRate, formatValue } from '../../dashboard/format.ts'
-import { parseDevices, parseEvent, parseItems, parseLedger, parseMeans, parseReadiness } from '../../dashboard/readings.ts'
+import {
+  parseDevices,
+  parseEvent,
+  parseItems,
+  parseLedger,
+  parseLetterCount,
+  parseMeans,
+  parseReadiness
+} from '../../dashboard/readings.ts'
 
 describe('answers of the API', () => {
   it('become items: times as numbers or ISO with nine decimals, fields of three types', () => {
@@ -51,11 +59,17 @@ describe('answers of the API', () => {
     ])
   })
 
+  it('become the number of dead letters that are kept', () => {
+    expect(parseLetterCount({ items: [{}], counts: { 'broken-json': 3, 'too-deep': 4 } })).toBe(7)
+    expect(parseLetterCount({ items: [], counts: {} })).toBe(0)
+  })
+
   it('of any other shape are empty, never an exception', () => {
     assert(
       property(anything(), body => {
         for (const parse of [parseItems, parseDevices, parseLedger, parseReadiness]) expect(typeof parse(body)).toBe('object')
         expect(Array.isArray(parseMeans(body, 'x'))).toBe(true)
+        expect(typeof parseLetterCount(body)).toBe('number')
         expect(Array.isArray(parseEvent(stringify(body)))).toBe(true)
       })
     )

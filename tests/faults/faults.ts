@@ -182,8 +182,58 @@ export const faults: readonly Fault[] = [
     replace: 'statistics.shed += 0\n',
     caughtBy: ['tests/broker/publishing.test.ts']
   },
+  {
+    name: 'dead letters are evicted before it is written down how many',
+    file: 'ingest/dead-letters.ts',
+    find: 'await bound.save(next)\n',
+    replace: '',
+    caughtBy: ['tests/ingest/dead-letters.test.ts']
+  },
+  {
+    name: 'dead letters of records beyond the checkpoint are evicted',
+    file: 'ingest/dead-letters.ts',
+    find: 'block.lastRecord >= this.#settled || ',
+    replace: '',
+    caughtBy: ['tests/ingest/dead-letters.test.ts']
+  },
+  {
+    name: 'a dead letter has its tombstone before its record is durable again',
+    file: 'ingest/letter-changes.ts',
+    find: 'const sent = await sendPage(page, options)\n',
+    replace: `await deadLetters.bury(page, 'replayed')
+      const sent = await sendPage(page, options)\n`,
+    caughtBy: ['tests/ingest/dead-letters-model.test.ts', 'tests/ingest/letter-changes.test.ts']
+  },
+  {
+    name: 'a record that was dead-lettered before a crash counts as ignored',
+    file: 'ingest/batch-builder.ts',
+    find: 'if (this.#letters.has(record.ordinal)) this.#lettered += 1',
+    replace: 'if (record.ordinal < 0) this.#lettered += 1',
+    caughtBy: ['tests/ingest/pipeline.test.ts']
+  },
 
   // Promise 6: once.
+  {
+    name: 'a purge of dead letters writes no tombstone',
+    file: 'ingest/dead-letters.ts',
+    find: 'const ordinal = this.#options.journal.append(tombstones)\n',
+    replace: "const ordinal = fate === 'purged' ? this.#options.journal.head : this.#options.journal.append(tombstones)\n",
+    caughtBy: ['tests/ingest/dead-letters.test.ts', 'tests/ingest/dead-letters-model.test.ts']
+  },
+  {
+    name: 'a purge answers before its tombstones are durable',
+    file: 'ingest/dead-letters.ts',
+    find: 'await this.durable()\n    void this.#free()\n',
+    replace: 'void this.#free()\n',
+    caughtBy: ['tests/ingest/dead-letters.test.ts', 'tests/ingest/dead-letters-model.test.ts']
+  },
+  {
+    name: 'a replayed dead letter gets the time of the replay',
+    file: 'ingest/letter-changes.ts',
+    find: 'received: { ms: receivedMs, subNs: receivedSubNs }',
+    replace: 'received: { ms: Date.now(), subNs: receivedSubNs }',
+    caughtBy: ['tests/ingest/letter-changes.test.ts', 'tests/ingest/dead-letters-model.test.ts']
+  },
   {
     name: 'ingest stores one record in 100,000 twice',
     file: 'ingest/decoding-turns.ts',

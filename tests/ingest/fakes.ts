@@ -2,6 +2,7 @@ import { pino } from 'pino'
 import { isObject } from '../../ingest/codecs/json.ts'
 import type { Clock } from '../../ingest/clock.ts'
 import type { DecoderConfig } from '../../ingest/decoder.ts'
+import type { LetterBound, LetterBoundFile } from '../../ingest/letter-bound.ts'
 import type {
   AppendRecord,
   JournalBatch,
@@ -335,6 +336,24 @@ export class FakeJournal implements JournalWriter {
       yield await Promise.resolve({ from, to, records, gaps: [] })
     }
   }.bind(this)
+}
+
+/** A bound in memory. `fail` is thrown by save. */
+export class FakeBoundFile implements LetterBoundFile {
+  saved: LetterBound | undefined
+  saves = 0
+  fail: Error | undefined
+
+  load(): Promise<LetterBound | undefined> {
+    return Promise.resolve(this.saved)
+  }
+
+  async save(bound: LetterBound): Promise<void> {
+    await new Promise<void>(resolve => setImmediate(resolve))
+    if (this.fail !== undefined) throw this.fail
+    this.saves += 1
+    this.saved = bound
+  }
 }
 
 /** A clock on which sleeps last one turn of the event loop, whatever they ask for; `slept` keeps what they asked. */

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { DeadLetters } from '../../ingest/dead-letters.ts'
 import { bindIngestMetrics } from '../../ingest/ingest-metrics.ts'
 import { Metrics } from '../../metrics.ts'
-import { FakeJournal, journalUuid, recordOf, silent } from './fakes.ts'
+import { FakeBoundFile, FakeJournal, journalUuid, recordOf, silent } from './fakes.ts'
 import { openPipeline, worldOf } from './world.ts'
 
 test('a scrape says what became of the records', async () => {
@@ -15,8 +15,9 @@ test('a scrape says what became of the records', async () => {
   const deadLetters = await DeadLetters.open({
     journal: letterJournal,
     scan: letterJournal.scan,
+    bound: new FakeBoundFile(),
     maxBytes: 1000,
-    records: { journal: journalUuid, position: 0 },
+    records: { journal: journalUuid, position: 0, since: 0 },
     log: silent
   })
   deadLetters.append(recordOf({ ordinal: 9 }), 'no-fields', '')
@@ -34,7 +35,9 @@ test('a scrape says what became of the records', async () => {
     'tidegate_ingest_lag_records 0',
     'tidegate_ingest_rewritten_records_total{cause="outage"} 0',
     'tidegate_ingest_rewriting 0',
-    'tidegate_dead_letters 1'
+    'tidegate_dead_letters 1',
+    'tidegate_dead_letters_replayed_total 0',
+    'tidegate_dead_letters_purged_total 0'
   ]) {
     expect(text.split('\n')).toContain(line)
   }

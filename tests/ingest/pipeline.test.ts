@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import type { RouteConfig } from '../../config.ts'
 import { TidegateError } from '../../errors.ts'
 import { startingCheckpoint } from '../../ingest/settlement.ts'
 import type { JournalRecord } from '../../journal/record.ts'
@@ -114,6 +115,28 @@ test('a write that failed after its dead letters were durable makes no second on
   await pipeline.waitFor(5, never)
   expect(pipeline.position.totals).toMatchObject({ stored: 3, deadLettered: 3 })
   expect(world.letterJournal.records.map(record => record.receivedMs)).toEqual([0, 2, 4].map(ordinal => recordOf({ ordinal }).receivedMs))
+})
+
+test('a record that got its letter before a crash is dead-lettered, whatever became of its route and of the journal meanwhile', async () => {
+  const broken = (ordinal: number): JournalRecord => recordOf({ ordinal, topic: `raw/${ordinal}`, payload: '{' })
+  const world = worldOf([broken(0), broken(1), broken(2), broken(3), good(4)])
+  let fails = true
+  world.storage.fail = stage => (stage === 'settled' && fails ? new TidegateError('TG_STORE_UNAVAILABLE', 'no') : undefined)
+  {
+    await using pipeline = await openPipeline(world)
+    const deadline = Date.now() + 5000
+    while (world.storage.writes < 3 && Date.now() < deadline) await new Promise(resolve => setImmediate(resolve))
+    expect(pipeline.position.position).toBe(0)
+  }
+  expect(world.letterJournal.records).toHaveLength(4)
+  fails = false
+  world.records[2] = 'damaged'
+  world.records[3] = 'dropped'
+  const ignored: RouteConfig = { topic: 'raw/0', ignore: true }
+  await using pipeline = await openPipeline(world, { routes: [ignored] })
+  await pipeline.waitFor(4, never)
+  expect(pipeline.ledger().totals).toEqual({ stored: 1, deadLettered: 4, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 })
+  expect(world.letterJournal.records).toHaveLength(4)
 })
 
 test('it goes on from the checkpoint of this journal, and anew from the oldest record otherwise', () => {

@@ -4,7 +4,7 @@ import { Pipeline } from '../../ingest/pipeline.ts'
 import type { Committed, PipelineOptions } from '../../ingest/pipeline.ts'
 import { startingCheckpoint } from '../../ingest/settlement.ts'
 import type { JournalGap, JournalRecord } from '../../journal/record.ts'
-import { FakeJournal, FakeSource, FakeStorage, ImpatientClock, decoderConfig, journalUuid, silent } from './fakes.ts'
+import { FakeBoundFile, FakeJournal, FakeSource, FakeStorage, ImpatientClock, decoderConfig, journalUuid, silent } from './fakes.ts'
 
 const limits: Config['limits'] = {
   connections: 1,
@@ -29,12 +29,20 @@ export interface World {
   readonly records: (JournalRecord | JournalGap['kind'])[]
   readonly storage: FakeStorage
   readonly letterJournal: FakeJournal
+  readonly letterBound: FakeBoundFile
   readonly committed: Committed[]
   readonly clock: ImpatientClock
 }
 
 export function worldOf(records: (JournalRecord | JournalGap['kind'])[]): World {
-  return { records, storage: new FakeStorage(), letterJournal: new FakeJournal(), committed: [], clock: new ImpatientClock() }
+  return {
+    records,
+    storage: new FakeStorage(),
+    letterJournal: new FakeJournal(),
+    letterBound: new FakeBoundFile(),
+    committed: [],
+    clock: new ImpatientClock()
+  }
 }
 
 /** Opens a pipeline as the service does, on what the world holds. */
@@ -44,17 +52,19 @@ export async function openPipeline(
     readonly batchPoints?: number
     readonly chunk?: number
     readonly limits?: Partial<Config['limits']>
+    readonly routes?: Config['routes']
   } = {}
 ) {
-  const { letterJournal, records, committed, clock } = world
+  const { letterJournal, letterBound, records, committed, clock } = world
   const storage = options.storage ?? world.storage
   const journal = options.journal ?? { uuid: journalUuid, oldest: 0, durable: records.length }
-  const { position } = startingCheckpoint(storage.catalogue.checkpoint(), journal).checkpoint
+  const { checkpoint } = startingCheckpoint(storage.catalogue.checkpoint(), journal)
   const deadLetters = await DeadLetters.open({
     journal: letterJournal,
     scan: letterJournal.scan,
+    bound: letterBound,
     maxBytes: 10_000_000,
-    records: { journal: journal.uuid, position },
+    records: checkpoint,
     log: silent
   })
   return await Pipeline.open({
@@ -62,7 +72,7 @@ export async function openPipeline(
     storage,
     deadLetters,
     config: {
-      routes: [],
+      routes: options.routes ?? [],
       limits: { ...limits, ...options.limits },
       ingest: { batchPoints: options.batchPoints ?? 25, batchBytes: 1_000_000, batchDelay: 250, window: decoderConfig.window }
     },
