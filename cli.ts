@@ -3,6 +3,7 @@ import { addConfig } from './commands/config.ts'
 import { packageVersion } from './commands/context.ts'
 import type { CommandContext } from './commands/context.ts'
 import { addDemo } from './commands/demo.ts'
+import { addJournal } from './commands/journal.ts'
 import { addMapping } from './commands/mapping.ts'
 import { addSimulate } from './commands/simulate.ts'
 import { addStart } from './commands/start.ts'
@@ -15,9 +16,18 @@ export async function run(argv: string[]): Promise<void> {
     folder: process.cwd(),
     print: text => void process.stdout.write(`${text}\n`),
     complain: text => void process.stderr.write(`${text}\n`),
+    write: writeOut,
     exitWith: code => {
       process.exitCode = code
     }
+  })
+}
+
+function writeOut(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // Its error is the answer to this write; without a listener it would be a second one to the process.
+    if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined)
+    process.stdout.write(text, error => (error ? reject(error) : resolve()))
   })
 }
 
@@ -55,6 +65,7 @@ export function buildProgram(context: CommandContext): Command {
   addSimulate(program, context)
   addConfig(program, context)
   addMapping(program, context)
+  addJournal(program, context)
   return program
 }
 

@@ -31,6 +31,8 @@ export type { JournalOptions, JournalStats } from './options.ts'
 /** A journal opened for writing; see JournalWriter. One per folder at a time: hold the folder's lock. */
 export class Journal implements JournalWriter, AsyncDisposable {
   readonly uuid: string
+  /** What positions name: the UUID, or that of the timeline which began when it was restored from a backup. */
+  readonly timeline: string
   readonly #options: JournalOptions
   readonly #clock: () => number
   readonly #monotonic: () => number
@@ -92,6 +94,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#monotonic = options.monotonic ?? (() => performance.now())
     this.#pendingLimit = options.pendingBytes ?? defaultPendingBytes
     this.uuid = uuid
+    this.timeline = repaired.marks.timeline ?? uuid
     this.#head = this.#written = this.#durable = repaired.head
     this.#time = new ReceivedTime(repaired.lastReceived)
     this.#pending = new Pending(marker)
@@ -222,6 +225,19 @@ export class Journal implements JournalWriter, AsyncDisposable {
     this.#retention.commit(Math.min(ordinal, this.#head))
     this.#updateState()
     this.#tidying.run()
+  }
+
+  /**
+   * Keeps every segment with records from the ordinal on, whatever bound is passed; a full journal stops taking records
+   * before it drops one of them. Resolves when a removal that was under way has ended, with the function that lets go.
+   */
+  async pin(from: number): Promise<() => void> {
+    const release = this.#retention.pin(from)
+    await this.#tidying.idle()
+    return () => {
+      release()
+      this.#tidying.run()
+    }
   }
 
   /**

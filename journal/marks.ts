@@ -10,6 +10,8 @@ export interface Marks {
   readonly droppedBelow: number
   /** Records below had their outcome when this was written; a hint for the space count, at times behind. */
   readonly committedBelow: number
+  /** The UUID that positions name, where it is not that of the journal: each restore of a backup begins a timeline of its own. */
+  readonly timeline?: string
 }
 
 const marksName = 'marks'
@@ -45,6 +47,7 @@ function isMarks(value: unknown): value is Marks {
     'droppedBelow' in value &&
     Number.isSafeInteger(value.droppedBelow) &&
     'committedBelow' in value &&
-    Number.isSafeInteger(value.committedBelow)
+    Number.isSafeInteger(value.committedBelow) &&
+    (!('timeline' in value) || typeof value.timeline === 'string')
   )
 }

@@ -8,7 +8,14 @@ function commandsOf(command: Command, path: readonly string[] = []): (readonly s
 }
 
 const nothing = (): void => undefined
-const program = buildProgram({ environment: {}, folder: '/', print: nothing, complain: nothing, exitWith: nothing })
+const program = buildProgram({
+  environment: {},
+  folder: '/',
+  print: nothing,
+  complain: nothing,
+  write: async () => undefined,
+  exitWith: nothing
+})
 
 describe('every command', () => {
   const paths = commandsOf(program)
@@ -24,7 +31,11 @@ describe('every command', () => {
       'config print',
       'config schema',
       'mapping',
-      'mapping test'
+      'mapping test',
+      'journal',
+      'journal ls',
+      'journal verify',
+      'journal export'
     ])
   })
 
@@ -34,7 +45,7 @@ describe('every command', () => {
     expect(out).toMatch(/^Usage: tidegate /)
   })
 
-  it.each(paths.filter(path => !['sim', 'config', 'mapping'].includes(path.join(' '))).map(path => [path.join(' ')]))(
+  it.each(paths.filter(path => !['sim', 'config', 'mapping', 'journal'].includes(path.join(' '))).map(path => [path.join(' ')]))(
     '%s knows --json',
     async name => {
       expect((await tidegate([...name.split(' '), '--help'])).out).toContain('--json')
