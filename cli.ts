@@ -1,10 +1,12 @@
 import { Command, CommanderError } from 'commander'
+import { addBackup } from './commands/backup.ts'
 import { addConfig } from './commands/config.ts'
 import { packageVersion } from './commands/context.ts'
 import type { CommandContext } from './commands/context.ts'
 import { addDemo } from './commands/demo.ts'
 import { addJournal } from './commands/journal.ts'
 import { addMapping } from './commands/mapping.ts'
+import { addRestore } from './commands/restore.ts'
 import { addSimulate } from './commands/simulate.ts'
 import { addStart } from './commands/start.ts'
 import { TidegateError } from './errors.ts'
@@ -66,6 +68,8 @@ export function buildProgram(context: CommandContext): Command {
   addConfig(program, context)
   addMapping(program, context)
   addJournal(program, context)
+  addBackup(program, context)
+  addRestore(program, context)
   return program
 }
 

@@ -113,6 +113,11 @@ export class Readings implements AsyncDisposable {
     }
   }
 
+  /** Keeps every dead letter on the disk until the function is called. */
+  async pinLetters(): Promise<() => void> {
+    return await this.#letters.pin(0)
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.pipeline.close()
     await this.storage[Symbol.asyncDispose]()

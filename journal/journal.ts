@@ -176,6 +176,7 @@ export class Journal implements JournalWriter, AsyncDisposable {
       syncs: this.#syncs,
       syncMs: this.#syncMs,
       segments: this.#retention.segments.length + (this.#writer.active === undefined ? 0 : 1),
+      pins: this.#retention.pins,
       diskBytes: this.#retention.bytes + unsealed.bytes,
       uncommittedBytes: this.#retention.uncommittedBytes(unsealed),
       pendingBytes: this.#pending.bytes,

@@ -32,6 +32,16 @@ export async function saveMarks(files: FilePort, folder: string, marks: Marks): 
   await replaceFile(files, folder, marksName, Buffer.from(`${text} ${checksum(text)}\n`))
 }
 
+/**
+ * Gives a journal that is not open the timeline that its positions name from now on.
+ * @throws Error when the folder has no marks
+ */
+export async function beginTimeline(files: FilePort, folder: string, timeline: string): Promise<void> {
+  const marks = await loadMarks(files, folder)
+  if (marks === undefined) throw new Error(`there are no marks in ${folder}`)
+  await saveMarks(files, folder, { ...marks, timeline })
+}
+
 function checksum(text: string): string {
   return crc32(text).toString(16).padStart(8, '0')
 }

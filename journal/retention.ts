@@ -82,6 +82,10 @@ export class Retention {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
   }
 
+  get pins(): number {
+    return this.#pins.size
+  }
+
   get droppedBelow(): number {
     return this.#marks.droppedBelow
   }

@@ -129,6 +129,10 @@ export class FakeStorage implements Storage {
     return this.rows.length
   }
 
+  async hold(): Promise<never> {
+    throw new Error('no database here')
+  }
+
   async write(): Promise<void> {}
 
   async [Symbol.asyncDispose](): Promise<void> {}
@@ -176,6 +180,9 @@ export function fakePorts(
     append: async () => 7,
     testMapping: () => ({ outcome: 'ignored', route: null, points: [] }),
     deadLetters: { list: async () => ({ items: [], next: undefined, counts: {} }) },
+    backup: async () => {
+      throw new Error('no backup here')
+    },
     isOnline: () => false,
     ledger: async () => {
       throw new Error('no ledger here')

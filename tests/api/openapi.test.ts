@@ -36,6 +36,7 @@ const contract: Readonly<Record<string, readonly string[]>> = {
   'POST /api/v1/telemetry': ['topic'],
   'GET /api/v1/dead-letters': ['reason', 'topic', 'from', 'to', 'cursor', 'limit', 'epoch'],
   'POST /api/v1/mappings/test': [],
+  'POST /api/v1/backup': [],
   'GET /api/v1/ledger': [],
   'GET /healthz': [],
   'GET /readyz': [],

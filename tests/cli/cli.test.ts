@@ -35,7 +35,9 @@ describe('every command', () => {
       'journal',
       'journal ls',
       'journal verify',
-      'journal export'
+      'journal export',
+      'backup',
+      'restore'
     ])
   })
 

@@ -204,9 +204,9 @@ describe('verify', () => {
       clock: () => Date.now(),
       monotonic: () => (nowMs += 10_000)
     })
-    let writing = true
+    const stop = new AbortController()
     const written = (async () => {
-      while (writing) {
+      while (!stop.signal.aborted) {
         await appendRecords(journal, 20, 300)
         journal.commit(journal.head)
       }
@@ -218,7 +218,7 @@ describe('verify', () => {
         expect([verification.whole, verification.runs, verification.missingBefore], `look ${look}`).toEqual([true, [], 0])
       }
     } finally {
-      writing = false
+      stop.abort()
       await written
     }
   })
