@@ -48,7 +48,7 @@ async function expectRestored(restored: Tidegate, recorder: Recorder, acknowledg
   expect({ balanced, dropped, damaged, stored }).toEqual({ balanced: true, dropped: 0, damaged: 0, stored: accepted })
 }
 
-describe('a backup of a running Tidegate', () => {
+describe('a backup of a running Tidegate', { timeout: 180_000 }, () => {
   it('made under load, of which the original is killed, has everything acknowledged before it was asked for', async () => {
     await using folder = await makeFolder()
     const original = await Tidegate.start({
@@ -58,7 +58,7 @@ describe('a backup of a running Tidegate', () => {
     await using recorder = new Recorder('backed-up')
     await recorder.connect(original.mqttUrl, 20)
     const publishing = publishSteadily(recorder)
-    const made: { readonly backup: string; readonly acknowledged: ReadonlySet<string> }[] = []
+    const made: { readonly backup: string; readonly head: string; readonly acknowledged: ReadonlySet<string> }[] = []
     try {
       for (let number = 1; number <= 3; number++) {
         const goal = recorder.acknowledged + 2_000
@@ -68,13 +68,13 @@ describe('a backup of a running Tidegate', () => {
         const report = await backUp(original, backup)
         expect(report).toMatchObject({ folder: backup, store: 'embedded' })
         expect((await readdir(backup)).includes('backup.key')).toBe(false)
-        made.push({ backup, acknowledged })
+        made.push({ backup, head: String(report['head']), acknowledged })
       }
     } finally {
       publishing.stop()
       await original.kill()
     }
-    for (const { backup, acknowledged } of made) {
+    for (const { backup, head, acknowledged } of made) {
       const data = `${backup}-restored`
       await restore(backup, data)
       await using restored = await Tidegate.start({ folder: data })
@@ -90,6 +90,9 @@ describe('a backup of a running Tidegate', () => {
       expect(published.status).toBe(202)
       const seen = await fetch(`${restored.httpUrl}/api/v1/query?device=new&after=${position}`)
       expect(JSON.parse(await seen.text())).toMatchObject({ items: [{ fields: { temperature: 1 } }] })
+      expect(String(position).split(':')[1]).toBe(head.split(':')[1])
+      const foreign = await fetch(`${restored.httpUrl}/api/v1/query?device=new&after=${head}`)
+      expect(JSON.parse(await foreign.text())).toMatchObject({ code: 'TG_POSITION_FOREIGN', status: 400 })
     }
     const positions = await Promise.all(
       made.map(async ({ backup }) => JSON.parse((await command(['journal', 'ls', '--json', '--data', `${backup}-restored`])).out))
