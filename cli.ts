@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander'
+import { addBackup } from './commands/backup.ts'
 import { addConfig } from './commands/config.ts'
 import { packageVersion } from './commands/context.ts'
 import type { CommandContext } from './commands/context.ts'
@@ -6,6 +7,7 @@ import { addDeadLetters } from './commands/dead-letters.ts'
 import { addDemo } from './commands/demo.ts'
 import { addJournal } from './commands/journal.ts'
 import { addMapping } from './commands/mapping.ts'
+import { addRestore } from './commands/restore.ts'
 import { addSimulate } from './commands/simulate.ts'
 import { addStart } from './commands/start.ts'
 import { TidegateError } from './errors.ts'
@@ -17,9 +19,18 @@ export async function run(argv: string[]): Promise<void> {
     folder: process.cwd(),
     print: text => void process.stdout.write(`${text}\n`),
     complain: text => void process.stderr.write(`${text}\n`),
+    write: writeOut,
     exitWith: code => {
       process.exitCode = code
     }
+  })
+}
+
+function writeOut(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    // Its error is the answer to this write; without a listener it would be a second one to the process.
+    if (process.stdout.listenerCount('error') === 0) process.stdout.on('error', () => undefined)
+    process.stdout.write(text, error => (error ? reject(error) : resolve()))
   })
 }
 
@@ -59,6 +70,8 @@ export function buildProgram(context: CommandContext): Command {
   addMapping(program, context)
   addJournal(program, context)
   addDeadLetters(program, context)
+  addBackup(program, context)
+  addRestore(program, context)
   return program
 }
 

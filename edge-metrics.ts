@@ -28,6 +28,7 @@ function bindJournal(metrics: Metrics, journal: Journal): void {
   metrics.bind('tidegate_journal_syncs_total', () => journal.stats.syncs)
   metrics.bind('tidegate_journal_sync_seconds_total', () => journal.stats.syncMs / 1000)
   metrics.bind('tidegate_journal_segments', () => journal.stats.segments)
+  metrics.bind('tidegate_journal_pins', () => journal.stats.pins)
   metrics.bind('tidegate_journal_disk_bytes', () => journal.stats.diskBytes)
   metrics.bind('tidegate_journal_uncommitted_bytes', () => journal.stats.uncommittedBytes)
   metrics.bind('tidegate_journal_pending_bytes', () => journal.stats.pendingBytes)

@@ -31,6 +31,14 @@ export const errorTable = {
   TG_QUERY_TIMEOUT: { title: 'The query took too long', outcome: 'retry', status: 504 },
   TG_QUERY_TOO_LARGE: { title: 'The query needs more memory than it may have', outcome: 'reject', status: 422 },
 
+  // backup and restore
+  TG_BACKUP_REFUSED: { title: 'A backup may not be written there', outcome: 'reject', status: 403 },
+  TG_BACKUP_RUNNING: { title: 'Another backup is being made', outcome: 'retry', status: 409 },
+  TG_BACKUP_UNWRITABLE: { title: 'The backup cannot be written', outcome: 'retry', status: 507 },
+  TG_BACKUP_INVALID: { title: 'What is to be restored is no whole backup', outcome: 'reject', status: 422 },
+  TG_DATA_NOT_EMPTY: { title: 'The folder to restore into is not empty', outcome: 'reject', status: 409 },
+  TG_RESTORE_UNFINISHED: { title: 'The data folder holds a restore that was not finished', outcome: 'reject', status: 500 },
+
   // HTTP
   TG_PARAMETER_INVALID: { title: 'A parameter is wrong', outcome: 'reject', status: 400 },
   TG_REQUEST_INVALID: { title: 'The request is malformed', outcome: 'reject', status: 400 },

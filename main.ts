@@ -1,12 +1,16 @@
 import { existsSync } from 'node:fs'
 import path from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import { checkRestored } from './backup/restore.ts'
 import { Broker } from './broker/broker.ts'
 import type { EdgeState } from './channel/messages.ts'
 import { Supervisor } from './channel/supervisor.ts'
 import type { Config } from './config.ts'
 import { bindEdgeMetrics } from './edge-metrics.ts'
+import { TidegateError } from './errors.ts'
+import { nodeFiles } from './journal/files.ts'
 import { Journal } from './journal/journal.ts'
 import { FolderLock } from './journal/lock.ts'
 import { Metrics } from './metrics.ts'
@@ -14,6 +18,8 @@ import { Metrics } from './metrics.ts'
 /** How long a stop waits for pending acknowledgements, then for the service. Running out of time loses nothing. */
 const acknowledgeDeadlineMs = 5_000
 const drainDeadlineMs = 10_000
+/** How long a pin waits until what is acknowledged from memory (journal.sync: none) can be read from the files. */
+const writtenDeadlineMs = 5_000
 
 /** An edge that serves, with its service. */
 export interface RunningEdge extends AsyncDisposable {
@@ -35,6 +41,7 @@ export async function startEdge(config: Config, log: Logger): Promise<RunningEdg
   }
   try {
     own(await FolderLock.acquire(config.data))
+    await checkRestored(nodeFiles, config.data)
     const broker = own(
       await Broker.bind({ ...config.mqtt, anonymous: config.access.anonymous, limits: config.limits, log: log.child({ room: 'broker' }) })
     )
@@ -54,12 +61,13 @@ export async function startEdge(config: Config, log: Logger): Promise<RunningEdg
           refused: broker.stats.publishesRefused
         }),
         onCheckpoint: (position, keepFrom) => edge.journal?.commit(position, keepFrom),
+        pin: async from => await pinJournal(edge.journal, from),
         connectedClientIds: () => broker.connectedClientIds()
       })
     )
     const journal = own(await Journal.open({ ...journalOptions(config), log: log.child({ room: 'journal' }) }))
     edge.journal = journal
-    supervisor.openJournal({ uuid: journal.uuid, oldest: () => journal.oldest }, journal.readable)
+    supervisor.openJournal({ uuid: journal.uuid, timeline: journal.timeline, oldest: () => journal.oldest }, journal.readable)
     bindEdgeMetrics(metrics, { broker, journal, supervisor })
 
     const report = (): void => supervisor.report(stateOf(journal, broker.port, edge.stopping))
@@ -100,6 +108,24 @@ function journalOptions(config: Config) {
     reserveBytes: reserve,
     whenFull,
     keep: { timeMs: keep.time, bytes: keep.bytes }
+  }
+}
+
+async function pinJournal(
+  journal: Journal | undefined,
+  from: number
+): Promise<{ readonly readable: number; readonly release: () => void }> {
+  if (journal === undefined) throw new TidegateError('TG_STARTING', 'the journal is not open yet')
+  const release = await journal.pin(from)
+  try {
+    const goal = journal.durable
+    if (journal.readable < goal)
+      await Promise.race([journal.drain().catch(() => undefined), delay(writtenDeadlineMs, undefined, { ref: false })])
+    if (journal.readable < goal) throw new TidegateError('TG_JOURNAL_FAILING', 'what was acknowledged cannot be written to the disk')
+    return { readable: journal.readable, release }
+  } catch (error) {
+    release()
+    throw error
   }
 }
 

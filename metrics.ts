@@ -23,6 +23,7 @@ export const metricTable = {
   tidegate_journal_syncs_total: { type: 'counter', process: 'edge', help: 'Calls of fdatasync.' },
   tidegate_journal_sync_seconds_total: { type: 'counter', process: 'edge', help: 'Time spent in fdatasync.' },
   tidegate_journal_segments: { type: 'gauge', process: 'edge', help: 'Segment files.' },
+  tidegate_journal_pins: { type: 'gauge', process: 'edge', help: 'Who keeps segments from being removed, for a backup for example.' },
   tidegate_journal_disk_bytes: { type: 'gauge', process: 'edge', help: 'Bytes of all segment files.' },
   tidegate_journal_uncommitted_bytes: {
     type: 'gauge',
@@ -164,6 +165,16 @@ export const metricTable = {
   // store
   tidegate_store_up: { type: 'gauge', process: 'service', help: '1 while the store answers.' },
   tidegate_store_series: { type: 'gauge', process: 'service', help: 'Series known, bounded by limits.series.' },
+
+  // backup
+  tidegate_backup_running: { type: 'gauge', process: 'service', help: '1 while a backup is being made.' },
+  tidegate_backups_total: { type: 'counter', process: 'service', help: 'Backups made since the start of the service.' },
+  tidegate_backup_failures_total: { type: 'counter', process: 'service', help: 'Backups that failed since the start of the service.' },
+  tidegate_backup_held_seconds: {
+    type: 'gauge',
+    process: 'service',
+    help: 'How long the last backup kept writes to the database waiting.'
+  },
 
   // stream
   tidegate_stream_clients: { type: 'gauge', process: 'service', help: 'Clients that follow the live stream.' },

@@ -117,6 +117,16 @@ export class Readings implements AsyncDisposable {
     }
   }
 
+  /** Keeps every dead letter, and what is known of those that went, as they are on the disk until the function is called. */
+  async pinLetters(): Promise<() => void> {
+    const release = await this.deadLetters.pin()
+    const releaseSegments = await this.#letters.pin(0)
+    return () => {
+      releaseSegments()
+      release()
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.pipeline.close()
     await this.storage[Symbol.asyncDispose]()

@@ -7,13 +7,24 @@ import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { buildApi } from './api/build-api.ts'
 import { LiveStream } from './api/live-stream.ts'
-import type { ApiPorts, DeadLetterPage, DeadLetterPorts, DeadLetterQuery, Ledger, Readiness } from './api/ports.ts'
+import type {
+  ApiPorts,
+  BackupDone,
+  BackupTarget,
+  DeadLetterPage,
+  DeadLetterPorts,
+  DeadLetterQuery,
+  Ledger,
+  Readiness
+} from './api/ports.ts'
+import { Backups } from './backup/backups.ts'
 import { EdgeLink } from './channel/edge-link.ts'
 import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
 import { type ErrorCode, TidegateError } from './errors.ts'
 import { purgeLetters, replayLetters } from './ingest/letter-changes.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
+import { nodeFiles } from './journal/files.ts'
 import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Readings } from './readings.ts'
@@ -37,7 +48,8 @@ class Service {
   #connected: Set<string> = new Set()
   #edge: EdgeState | undefined
   #durable = 0
-  #journal: JournalExtent | undefined
+  readonly #backups: Backups
+  #journal: (JournalExtent & { readonly timeline: string }) | undefined
   #stream: LiveStream | undefined
   #readings: Readings | undefined
   /** Why the readings could not be opened the last time. */
@@ -50,6 +62,7 @@ class Service {
     this.#log = log
     this.#link = link
     this.#end = end
+    this.#backups = new Backups(config.data, nodeFiles)
   }
 
   /** Binds HTTP and says so to the edge, or why it cannot. */
@@ -76,7 +89,7 @@ class Service {
   }
 
   /** Opens what needs the journal. Until it is open the API answers 503. */
-  async openReadings(journal: JournalExtent): Promise<void> {
+  async openReadings(journal: JournalExtent & { readonly timeline: string }): Promise<void> {
     this.#journal = journal
     this.#durable = Math.max(this.#durable, journal.durable)
     const readings = await Readings.open({
@@ -92,9 +105,9 @@ class Service {
       }
     })
     const checkpoint = readings.pipeline.position
-    this.#stream = new LiveStream({ journal: journal.uuid, position: checkpoint.position, ...this.#config.stream })
+    this.#stream = new LiveStream({ journal: journal.timeline, position: checkpoint.position, ...this.#config.stream })
     this.#readings = readings
-    bindServiceMetrics(this.#metrics, { readings, stream: this.#stream, link: this.#link })
+    bindServiceMetrics(this.#metrics, { readings, stream: this.#stream, link: this.#link, backups: this.#backups })
     readings.pipeline.advance(this.#durable)
     this.#tellCheckpoint(checkpoint)
   }
@@ -125,6 +138,8 @@ class Service {
   async drain(deadlineMs: number): Promise<void> {
     const until = performance.now() + deadlineMs
     this.#stream?.endClients()
+    // It holds the store's writes.
+    await this.#backups.close()
     await this.#readings?.pipeline.drain(deadlineMs)
     this.#closing.abort()
     await Promise.race([this.#api?.close(), delay(Math.max(0, until - performance.now()))])
@@ -133,7 +148,7 @@ class Service {
   }
 
   #ports(): ApiPorts {
-    const identity = (): JournalExtent => opened(this.#journal)
+    const timeline = (): string => opened(this.#journal).timeline
     return {
       options: {
         anonymous: this.#config.access.anonymous,
@@ -145,7 +160,7 @@ class Service {
       },
       log: this.#log.child({ room: 'api' }),
       get journal() {
-        return identity().uuid
+        return timeline()
       },
       stream: () => this.#stream,
       storage: () => this.#readings?.storage,
@@ -154,6 +169,7 @@ class Service {
       testMapping: message => opened(this.#readings).pipeline.testMapping(message),
       deadLetters: this.#letterPorts(),
       replay: async (range, signal, onProgress) => await opened(this.#readings).pipeline.replay(range, signal, onProgress),
+      backup: async (target, signal) => await this.#backup(opened(this.#readings), target, signal),
       isOnline: clientId => this.#connected.has(clientId),
       ledger: async () => await this.#ledger(opened(this.#readings)),
       readiness: () => this.#readiness(),
@@ -179,6 +195,32 @@ class Service {
         }),
       purge: async (selection, signal) => await purgeLetters(opened(this.#readings).deadLetters, selection, untilClosing(signal))
     }
+  }
+
+  async #backup(readings: Readings, target: BackupTarget, signal: AbortSignal): Promise<BackupDone> {
+    const { storage, pipeline } = readings
+    const report = await this.#backups.make(
+      target,
+      either => ({
+        files: nodeFiles,
+        data: this.#config.data,
+        store: storage.kind,
+        reserveBytes: this.#config.journal.reserve,
+        position: pipeline.position.position,
+        running: {
+          journal: opened(this.#journal).uuid,
+          pinJournal: async from => await this.#link.pin(from),
+          pinLetters: async () => await readings.pinLetters()
+        },
+        hold: async work => await storage.hold(work, either),
+        now: Date.now
+      }),
+      signal
+    )
+    const { folder, created, checkpoint, head, store, heldMs, tookMs, files } = report
+    this.#log.info({ folder, checkpoint, head, heldMs, tookMs }, 'a backup was made')
+    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+    return { folder, created, checkpoint, head, store, heldMs, tookMs, files: files.length, bytes }
   }
 
   /** A letter is shown at the position of the record that it was. */

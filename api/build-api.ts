@@ -14,6 +14,7 @@ import { openapiRoutes, registerOpenapi } from './openapi.ts'
 import { validatorCompiler } from './parameters.ts'
 import type { ApiPorts } from './ports.ts'
 import { encodeProblem, sendProblem } from './problems.ts'
+import { backupRoutes } from './routes/backup.ts'
 import { deadLetterRoutes } from './routes/dead-letters.ts'
 import { deviceRoutes } from './routes/devices.ts'
 import { journalRoutes } from './routes/journal.ts'
@@ -87,6 +88,7 @@ export function buildApi(ports: ApiPorts): Api {
     mappingRoutes(routes, ports)
     journalRoutes(routes, ports)
     operationsRoutes(routes, ports)
+    backupRoutes(routes, ports)
     openapiRoutes(routes)
     pageRoutes(routes, ports)
   })

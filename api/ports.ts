@@ -134,6 +134,29 @@ export interface Readiness {
   readonly reasons: readonly { readonly code: string; readonly message: string }[]
 }
 
+/** Where a backup is to be written, and what the file backup.key there holds. */
+export interface BackupTarget {
+  /** Absolute path on the machine of Tidegate. */
+  readonly folder: string
+  readonly key: string
+}
+
+/** A backup that was made. */
+export interface BackupDone {
+  readonly folder: string
+  /** ISO 8601. */
+  readonly created: string
+  /** Ordinal from which on records have no outcome in the database of the backup; null when it has no checkpoint. */
+  readonly checkpoint: number | null
+  /** Ordinal behind the last record of the backup. */
+  readonly head: number | null
+  readonly store: 'embedded' | 'influx'
+  readonly files: number
+  readonly bytes: number
+  readonly heldMs: number
+  readonly tookMs: number
+}
+
 export interface ApiOptions {
   readonly anonymous: 'loopback' | 'any' | 'never'
   /** Host header values accepted besides loopback names: `name` for any port, or `name:port`. */
@@ -157,7 +180,7 @@ export interface ApiOptions {
 export interface ApiPorts {
   readonly options: ApiOptions
   readonly log: Logger
-  /** UUID of the journal that positions name. */
+  /** UUID of the journal, or of its timeline when it was restored, that positions name. */
   readonly journal: string
   /** Undefined until it is open: routes that need it answer 503. */
   storage(): Storage | undefined
@@ -172,6 +195,8 @@ export interface ApiPorts {
    */
   replay(range: ReplayRange, signal: AbortSignal, onProgress: (report: ReplayReport) => void): Promise<ReplayReport>
   readonly deadLetters: DeadLetterPorts
+  /** Writes a backup; rejects with TG_BACKUP_REFUSED, TG_BACKUP_RUNNING or TG_BACKUP_UNWRITABLE. Aborting takes it back. */
+  backup(target: BackupTarget, signal: AbortSignal): Promise<BackupDone>
   /** Is the MQTT client connected? */
   isOnline(clientId: string): boolean
   ledger(): Promise<Ledger>

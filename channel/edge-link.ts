@@ -4,6 +4,16 @@ import { Outbox } from './outbox.ts'
 
 /** Bounds of what the service asks the edge for at one time. */
 export const appendBound = { requests: 1_000, bytes: 8 * 1024 * 1024 } as const
+/** Pins at one time; each is a backup or the like. */
+export const pinBound = 8
+
+/** Records of the journal that stay until the pin is released. */
+export interface JournalPin {
+  /** Everything acknowledged before the pin was asked for lies below, and can be read from the files. */
+  readonly readable: number
+  /** Idempotent. */
+  release(): void
+}
 
 /** The part of `process` that a forked child talks through. */
 export interface ChannelEnd {
@@ -26,6 +36,9 @@ export class EdgeLink {
   readonly #outbox: Outbox<ToEdge>
   readonly #appends = new Map<number, Pending<number>>()
   readonly #counts = new Map<number, Pending<EdgeCounts>>()
+  readonly #pins = new Map<number, Pending<number>>()
+  /** Pins asked for and not released. */
+  readonly #pinned = new Set<number>()
   #pendingBytes = 0
   #nextRequest = 1
   #checkpoint = { position: 0, keepFrom: 0 }
@@ -76,11 +89,38 @@ export class EdgeLink {
     return this.#ask(this.#counts, 0, request => ({ type: 'count', request }))
   }
 
-  #ask<Answer>(waiting: Map<number, Pending<Answer>>, bytes: number, make: (request: number) => ToEdge): Promise<Answer> {
+  /**
+   * Has the edge keep every record from the ordinal on.
+   * @throws TidegateError TG_EDGE_BUSY at the bound, or what the edge answers
+   */
+  async pin(from: number): Promise<JournalPin> {
+    if (this.#pinned.size >= pinBound) throw new TidegateError('TG_EDGE_BUSY', `the journal is pinned ${pinBound} times already`)
     const request = this.#nextRequest++
+    this.#pinned.add(request)
+    const release = (): void => {
+      if (this.#pinned.delete(request)) this.#outbox.post({ type: 'unpin', request })
+    }
+    try {
+      const readable = await this.#await(this.#pins, 0, { type: 'pin', request, from })
+      return { readable, release }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+
+  #ask<Answer>(
+    waiting: Map<number, Pending<Answer>>,
+    bytes: number,
+    make: (request: number) => ToEdge & { readonly request: number }
+  ): Promise<Answer> {
+    return this.#await(waiting, bytes, make(this.#nextRequest++))
+  }
+
+  #await<Answer>(waiting: Map<number, Pending<Answer>>, bytes: number, message: ToEdge & { readonly request: number }): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      waiting.set(request, { bytes, resolve, reject })
-      this.#outbox.post(make(request))
+      waiting.set(message.request, { bytes, resolve, reject })
+      this.#outbox.post(message)
     })
   }
 
@@ -94,6 +134,12 @@ export class EdgeLink {
         return true
       case 'counts':
         this.#take(this.#counts, message.request)?.resolve(message.counts)
+        return true
+      case 'pinned':
+        this.#take(this.#pins, message.request)?.resolve(message.readable)
+        return true
+      case 'pinRefused':
+        this.#take(this.#pins, message.request)?.reject(new TidegateError(message.code, message.message))
         return true
       case 'ping':
         this.#outbox.postNewest('pong', () => ({ type: 'pong' }))

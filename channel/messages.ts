@@ -39,7 +39,7 @@ export type ToService =
   /** The first message: the service binds HTTP and answers `listening` or `failed`. */
   | { readonly type: 'start'; readonly config: Config; readonly httpPort: number }
   /** The journal is open: the service opens store and pipeline. */
-  | { readonly type: 'journal'; readonly uuid: string; readonly oldest: number; readonly durable: number }
+  | { readonly type: 'journal'; readonly uuid: string; readonly timeline: string; readonly oldest: number; readonly durable: number }
   | { readonly type: 'durable'; readonly durable: number }
   | { readonly type: 'edge'; readonly state: EdgeState }
   /** Client ids that came or went; with `all` they replace the whole list. */
@@ -47,6 +47,8 @@ export type ToService =
   | { readonly type: 'appended'; readonly request: number; readonly ordinal: number }
   | { readonly type: 'appendRefused'; readonly request: number; readonly code: ErrorCode; readonly message: string }
   | { readonly type: 'counts'; readonly request: number; readonly counts: EdgeCounts }
+  | { readonly type: 'pinned'; readonly request: number; readonly readable: number }
+  | { readonly type: 'pinRefused'; readonly request: number; readonly code: ErrorCode; readonly message: string }
   /** Finish what can be finished by then, close everything, answer `drained` and exit. */
   | { readonly type: 'drain'; readonly deadlineMs: number }
   /** Whether the service's event loop turns: it answers `pong`. */
@@ -60,5 +62,8 @@ export type ToEdge =
   | { readonly type: 'checkpoint'; readonly position: number; readonly keepFrom: number }
   | { readonly type: 'append'; readonly request: number; readonly publish: ForwardedPublish }
   | { readonly type: 'count'; readonly request: number }
+  /** Keep every record from the ordinal on, until `unpin` with the same request, or the service ends. */
+  | { readonly type: 'pin'; readonly request: number; readonly from: number }
+  | { readonly type: 'unpin'; readonly request: number }
   | { readonly type: 'drained' }
   | { readonly type: 'pong' }

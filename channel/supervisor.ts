@@ -5,6 +5,7 @@ import { TidegateError } from '../errors.ts'
 import { ConnectionChanges, type ConnectionsChange } from './connection-changes.ts'
 import type { EdgeCounts, EdgeState, ForwardedPublish, ToEdge, ToService } from './messages.ts'
 import type { Outbox } from './outbox.ts'
+import { ServicePins } from './service-pins.ts'
 import { ServiceProcess } from './service-process.ts'
 
 /** What the supervisor asks of the edge it serves. */
@@ -18,6 +19,11 @@ export interface SupervisorPorts {
   counts(): Promise<EdgeCounts>
   /** The service's checkpoint moved: every record below the position has its outcome; those from keepFrom on may be read again. */
   onCheckpoint(position: number, keepFrom: number): void
+  /**
+   * Keeps every record from the ordinal on until the function is called; resolves once everything acknowledged before can
+   * be read, below `readable`.
+   */
+  pin(from: number): Promise<{ readonly readable: number; readonly release: () => void }>
   /** Client ids connected now, for a service that starts anew. */
   connectedClientIds(): readonly string[]
   /** A service that has not answered for so long is killed and started again; in milliseconds, default 30 s. */
@@ -27,6 +33,7 @@ export interface SupervisorPorts {
 /** What a service needs to know of the journal before it reads it. */
 interface JournalIdentity {
   readonly uuid: string
+  readonly timeline: string
   /** Ordinal of the oldest kept record, asked again for each new service. */
   oldest(): number
 }
@@ -216,15 +223,20 @@ export class Supervisor implements AsyncDisposable {
 
   #spawn(onMessage: (message: ToEdge) => void): ServiceProcess {
     const { modulePath, config, log } = this.#ports
+    const pins = new ServicePins(this.#ports)
     const spawned = new ServiceProcess({
       modulePath,
       onMessage: message => {
         onMessage(message)
-        this.#receive(message, spawned.outbox)
+        if (message.type === 'pin') pins.take(message, spawned.outbox)
+        else if (message.type === 'unpin') pins.release(message.request)
+        else this.#receive(message, spawned.outbox)
       },
       hangsAfterMs: this.#ports.hangsAfterMs ?? hangsAfterMs,
       onHang: () => log.error({ code: 'TG_BUG', pid: spawned.pid }, 'the service does not answer and is killed')
     })
+    // Nobody is left to let go of them.
+    void spawned.exited.then(() => pins.close())
     this.#process = spawned
     this.#worked = false
     this.#firstCheckpoint = undefined
@@ -237,13 +249,13 @@ export class Supervisor implements AsyncDisposable {
     if (journal === undefined || this.#outbox === undefined) return
     const ids = this.#ports.connectedClientIds()
     this.#changes.clear()
-    this.#outbox.post({ type: 'journal', uuid: journal.uuid, oldest: journal.oldest(), durable: this.#durable })
+    this.#outbox.post({ type: 'journal', uuid: journal.uuid, timeline: journal.timeline, oldest: journal.oldest(), durable: this.#durable })
     this.#outbox.post({ type: 'connections', all: true, connected: ids, disconnected: [] })
     const state = this.#state
     if (state !== undefined) this.#outbox.post({ type: 'edge', state })
   }
 
-  #receive(message: ToEdge, outbox: Outbox<ToService>): void {
+  #receive(message: Exclude<ToEdge, { readonly type: 'pin' | 'unpin' }>, outbox: Outbox<ToService>): void {
     switch (message.type) {
       case 'listening':
         this.#httpPort = message.port

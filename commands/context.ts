@@ -13,6 +13,8 @@ export interface CommandContext {
   /** Writes a text and a line feed to standard output or standard error. */
   readonly print: (text: string) => void
   readonly complain: (text: string) => void
+  /** Writes a text of any length to standard output as it is; resolves when it was taken, rejects (EPIPE) when the reader is gone. */
+  readonly write: (text: string) => Promise<void>
   /** Exit code of the process when the command has ended; 0 says that what the command promises is true. */
   readonly exitWith: (code: number) => void
 }

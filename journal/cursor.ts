@@ -13,6 +13,8 @@ export interface CursorOptions {
   /** First ordinal to deliver. */
   readonly from: number
   readonly log: Logger
+  /** Whether damaged bytes are copied to the folder `quarantine`; default true. Without it nothing is written. */
+  readonly quarantine?: boolean
 }
 
 interface OpenSegment {
@@ -157,7 +159,7 @@ export class JournalCursor {
     if (damage !== undefined && damage.offset >= open.countedTo) {
       open.countedTo = damage.offset + damage.bytes
       this.counts.damagedBytes += damage.bytes
-      await quarantineRegion(files, folder, open.file.name, open.fd, damage)
+      if (this.#options.quarantine !== false) await quarantineRegion(files, folder, open.file.name, open.fd, damage)
     }
     await this.#addGap(Math.min(ordinal, behind, limit), gaps)
     if (this.position >= behind) await this.close()

@@ -33,6 +33,8 @@ export type { JournalOptions, JournalStats } from './options.ts'
 /** A journal opened for writing; see JournalWriter. One per folder at a time: hold the folder's lock. */
 export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
   readonly uuid: string
+  /** What positions name: the UUID, or that of the timeline which began when it was restored from a backup. */
+  readonly timeline: string
   readonly #options: JournalOptions
   readonly #clock: () => number
   readonly #monotonic: () => number
@@ -93,6 +95,7 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
     this.#monotonic = options.monotonic ?? (() => performance.now())
     this.#pendingLimit = options.pendingBytes ?? defaultPendingBytes
     this.uuid = uuid
+    this.timeline = repaired.marks.timeline ?? uuid
     this.#head = this.#written = this.#durable = repaired.head
     this.#time = new ReceivedTime(repaired.lastReceived)
     this.#pending = new Pending(marker)
@@ -173,6 +176,7 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
       syncs: this.#syncs,
       syncMs: this.#syncMs,
       segments: this.#retention.segments.length + (this.#writer.active === undefined ? 0 : 1),
+      pins: this.#retention.pins,
       diskBytes: this.#retention.bytes + unsealed.bytes,
       uncommittedBytes: this.#retention.uncommittedBytes(unsealed),
       pendingBytes: this.#pending.bytes,
@@ -228,6 +232,19 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
     const { files = nodeFiles, folder } = this.#options
     const { marks, head } = this.#repaired
     await visitTail({ files, folder, marker: marks.marker, end: head, visit })
+  }
+
+  /**
+   * Keeps every segment with records from the ordinal on, whatever bound is passed; a full journal stops taking records
+   * before it drops one of them. Resolves when a removal that was under way has ended, with the function that lets go.
+   */
+  async pin(from: number): Promise<() => void> {
+    const release = this.#retention.pin(from)
+    await this.#tidying.idle()
+    return () => {
+      release()
+      this.#tidying.run()
+    }
   }
 
   /**

@@ -2,7 +2,8 @@ import { createServer, type Server } from 'node:net'
 import { TidegateError } from '../errors.ts'
 import { errnoOf, isMissing, isNoSpace, loadFile, nodeFiles, replaceFile, type FilePort } from './files.ts'
 
-const lockName = 'lock'
+/** The file that says who has a folder. */
+export const lockName = 'lock'
 
 interface Holder {
   readonly pid: number

@@ -10,6 +10,8 @@ export interface Marks {
   readonly droppedBelow: number
   /** Records below had their outcome when this was written; a hint for the space count, at times behind. */
   readonly committedBelow: number
+  /** The UUID that positions name, where it is not that of the journal: each restore of a backup begins a timeline of its own. */
+  readonly timeline?: string
 }
 
 const marksName = 'marks'
@@ -30,6 +32,16 @@ export async function saveMarks(files: FilePort, folder: string, marks: Marks): 
   await replaceFile(files, folder, marksName, Buffer.from(`${text} ${checksum(text)}\n`))
 }
 
+/**
+ * Gives a journal that is not open the timeline that its positions name from now on.
+ * @throws Error when the folder has no marks
+ */
+export async function beginTimeline(files: FilePort, folder: string, timeline: string): Promise<void> {
+  const marks = await loadMarks(files, folder)
+  if (marks === undefined) throw new Error(`there are no marks in ${folder}`)
+  await saveMarks(files, folder, { ...marks, timeline })
+}
+
 function checksum(text: string): string {
   return crc32(text).toString(16).padStart(8, '0')
 }
@@ -45,6 +57,7 @@ function isMarks(value: unknown): value is Marks {
     'droppedBelow' in value &&
     Number.isSafeInteger(value.droppedBelow) &&
     'committedBelow' in value &&
-    Number.isSafeInteger(value.committedBelow)
+    Number.isSafeInteger(value.committedBelow) &&
+    (!('timeline' in value) || typeof value.timeline === 'string')
   )
 }

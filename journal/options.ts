@@ -36,6 +36,7 @@ export interface JournalStats {
   readonly syncs: number
   readonly syncMs: number
   readonly segments: number
+  readonly pins: number
   readonly diskBytes: number
   readonly uncommittedBytes: number
   readonly pendingBytes: number

@@ -233,7 +233,7 @@ async function settle(repairing: Promise<void>, log: Logger, segment: string): P
   }
 }
 
-interface SegmentEnd {
+export interface SegmentEnd {
   readonly kind: 'clean' | 'torn' | 'damaged'
   /** Bytes behind the last good frame, and of the whole file. */
   readonly bytes: number
@@ -243,7 +243,7 @@ interface SegmentEnd {
 }
 
 /** What lies behind the last good frame of the last segment. */
-async function classifyEnd(files: FilePort, fd: number, offset: number, marker: number): Promise<SegmentEnd> {
+export async function classifyEnd(files: FilePort, fd: number, offset: number, marker: number): Promise<SegmentEnd> {
   const start = Buffer.alloc(segmentHeaderBytes)
   const startBytes = await readFully(files, fd, start, start.length, 0)
   const header = decodeSegmentHeader(start.subarray(0, startBytes)) !== undefined

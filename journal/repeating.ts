@@ -17,6 +17,11 @@ export class Repeating {
     this.#running = this.#runAll()
   }
 
+  /** Resolves when no run is under way, nor asked for. */
+  async idle(): Promise<void> {
+    await this.#running
+  }
+
   /** Runs no more; resolves when a running job has ended. */
   async stop(): Promise<void> {
     this.#stopped = true

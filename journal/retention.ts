@@ -62,6 +62,7 @@ export class Retention {
   failures = 0
   readonly #options: RetentionOptions
   readonly #segments: KeptSegment[]
+  readonly #pins = new Set<{ readonly from: number }>()
   #marks: Marks
   #diskCheckedMs = -Infinity
   #failing = false
@@ -81,6 +82,10 @@ export class Retention {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0)
   }
 
+  get pins(): number {
+    return this.#pins.size
+  }
+
   get droppedBelow(): number {
     return this.#marks.droppedBelow
   }
@@ -98,6 +103,13 @@ export class Retention {
       if (segment.end > ordinal) segment.committedAtMs = undefined
       else segment.committedAtMs ??= now
     }
+  }
+
+  /** Keeps every segment with records from the ordinal on, whatever bound is passed. Returns the function that lets go. */
+  pin(from: number): () => void {
+    const pin = { from }
+    this.#pins.add(pin)
+    return () => void this.#pins.delete(pin)
   }
 
   /** Bytes on disk of what is not committed; a segment that is committed in part counts in proportion. */
@@ -157,13 +169,15 @@ export class Retention {
     let removed = 0
     for (;;) {
       const oldest = this.#segments[0]
-      if (oldest?.committedAtMs === undefined) break
+      if (oldest?.committedAtMs === undefined || this.#isPinned(oldest)) break
       // On the clock that is never set: a step of the other would let go of all at once, or of nothing for years.
       const ageMs = monotonic() - oldest.committedAtMs
       const past = ageMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
       const spare = past && ageMs >= graceMs && oldest.end <= this.keepFrom
       const forced = removed === 0 && (this.diskFull || unsealed().refused)
       if (!spare && !forced) break
+      // First what says that nothing is missing; but a full disk may take no marks before a segment is gone.
+      if (oldest.end > this.#marks.committedBelow) await this.saveCommitted().catch(() => undefined)
       await this.#remove(oldest)
       removed++
     }
@@ -181,7 +195,7 @@ export class Retention {
       const over = this.uncommittedBytes(state) + state.pendingBytes > limits.maxBytes
       const forced = removed + dropped === 0 && (this.diskFull || state.refused)
       const oldest = this.#segments.find(segment => segment.end > this.committed)
-      if (oldest === undefined || (!over && !forced)) return
+      if (oldest === undefined || this.#isPinned(oldest) || (!over && !forced)) return
       await this.#saveMarks({ ...this.#marks, droppedBelow: Math.max(oldest.end, this.#marks.droppedBelow) })
       await this.#remove(oldest)
       if (this.droppedRecords === 0)
@@ -189,6 +203,11 @@ export class Retention {
       this.droppedRecords += oldest.end - Math.max(oldest.first, this.committed)
       if (this.diskFull) await this.#checkDisk()
     }
+  }
+
+  #isPinned(segment: SealedSegment): boolean {
+    for (const { from } of this.#pins) if (segment.end > from) return true
+    return false
   }
 
   #committedBytes(): number {

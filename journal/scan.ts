@@ -12,6 +12,8 @@ export interface ScanOptions {
   /** Ordinal behind the last one; default where the files end. While a journal is written, give its `durable`. */
   readonly to?: number
   readonly log: Logger
+  /** Whether damaged bytes are copied to the folder `quarantine`; default true. Without it nothing is written. */
+  readonly quarantine?: boolean
   /** Default: the disk. */
   readonly files?: FilePort
 }
@@ -22,10 +24,10 @@ const batchBytes = 1024 * 1024
 /** What a folder of segments holds, oldest first, in batches that together have every ordinal of the range once. */
 export async function* scan(options: ScanOptions): AsyncGenerator<JournalBatch, void, void> {
   const files = options.files ?? nodeFiles
-  const { folder, log } = options
+  const { folder, log, quarantine = true } = options
   const oldest = (await listSegments(files, folder))[0]?.first
   if (oldest === undefined && options.from === undefined) return
-  const cursor = new JournalCursor({ files, folder, from: options.from ?? oldest ?? 0, log })
+  const cursor = new JournalCursor({ files, folder, from: options.from ?? oldest ?? 0, log, quarantine })
   try {
     for (;;) {
       const batch = await cursor.next(options.to ?? Infinity, batchRecords, batchBytes)

@@ -12,8 +12,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { DuckDBConnection, DuckDBValue } from '@duckdb/node-api'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
+import { HeldFiles } from './embedded-held-files.ts'
 import { firstLine, inUse, makeFolder, type Opened, openInstance, removeEmpty } from './embedded-opening.ts'
 import { Turns } from './embedded-turns.ts'
+import type { HeldFile } from './port.ts'
 
 export interface EmbeddedDatabaseOptions {
   /** The database is tidegate.duckdb in it; made when missing. */
@@ -49,6 +51,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
   readonly #folder: string
   readonly #options: EmbeddedDatabaseOptions
   readonly #loaders: Loader[] = []
+  readonly #files: HeldFiles
   readonly #writes = new Turns(1, Number.POSITIVE_INFINITY)
   readonly #reads = new Turns(1, queuedReads)
   readonly #idle: DuckDBConnection[] = []
@@ -74,6 +77,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
     this.#folder = paths.folder
     this.#path = paths.path
     this.#spill = paths.spill
+    this.#files = new HeldFiles(paths.path)
     this.#opened = opened
   }
 
@@ -150,6 +154,17 @@ export class EmbeddedDatabase implements AsyncDisposable {
       this.#reopened = false
       for (const apply of applies) apply()
       return result
+    } finally {
+      turn.release()
+    }
+  }
+
+  /** Runs the work while no transaction writes; reads go on. */
+  async hold<T>(work: (files: readonly HeldFile[]) => Promise<T>, signal: AbortSignal): Promise<T> {
+    const turn = await this.#writes.take(signal)
+    try {
+      await this.#revive()
+      return await this.#files.read(work)
     } finally {
       turn.release()
     }
@@ -280,6 +295,7 @@ export class EmbeddedDatabase implements AsyncDisposable {
     opened?.reader.closeSync()
     opened?.writer.closeSync()
     opened?.instance.closeSync()
+    this.#files.close()
   }
 }
 

@@ -7,7 +7,18 @@ import { EmbeddedPoints, pointTables } from './embedded-points.ts'
 import { EmbeddedReading } from './embedded-reading.ts'
 import { EmbeddedStatements } from './embedded-statements.ts'
 import { EmbeddedUpkeep, upkeepTables } from './embedded-upkeep.ts'
-import type { Aggregate, AggregateRow, Batch, LatestValue, RawRow, RejectedPoint, RowQuery, Storage, StorageOptions } from './port.ts'
+import type {
+  Aggregate,
+  AggregateRow,
+  Batch,
+  HeldDatabase,
+  LatestValue,
+  RawRow,
+  RejectedPoint,
+  RowQuery,
+  Storage,
+  StorageOptions
+} from './port.ts'
 
 export interface EmbeddedStoreOptions extends StorageOptions {
   /** DuckDB's memory limit. */
@@ -156,6 +167,10 @@ export class EmbeddedStore implements Storage {
   async tally(): Promise<PointTally> {
     const row = (await this.#database.read('SELECT inserted, replaced, expired FROM tally'))[0]
     return { inserted: Number(row?.[0]), replaced: Number(row?.[1]), expired: Number(row?.[2]) }
+  }
+
+  async hold<T>(work: (database: HeldDatabase) => Promise<T>, signal: AbortSignal): Promise<T> {
+    return await this.#database.hold(async files => await work({ checkpoint: this.catalogue.checkpoint(), files }), signal)
   }
 
   /** Ends queries, waits for the transaction that runs, and closes the file. A second call waits for the first. */

@@ -17,7 +17,18 @@ import { rawRows } from './influx-raw.ts'
 import { InfluxRestarts } from './influx-restarts.ts'
 import { byMeasurement, compareText, timeOf, valueOf } from './influx-sources.ts'
 import { InfluxWriter } from './influx-writer.ts'
-import type { Aggregate, AggregateRow, Batch, LatestValue, RawRow, RejectedPoint, RowQuery, Storage, StorageOptions } from './port.ts'
+import type {
+  Aggregate,
+  AggregateRow,
+  Batch,
+  HeldDatabase,
+  LatestValue,
+  RawRow,
+  RejectedPoint,
+  RowQuery,
+  Storage,
+  StorageOptions
+} from './port.ts'
 
 export interface InfluxStoreOptions extends StorageOptions {
   readonly url: string
@@ -159,6 +170,10 @@ export class InfluxStore implements Storage {
       })
     }
     return count
+  }
+
+  async hold<T>(work: (database: HeldDatabase) => Promise<T>, signal: AbortSignal): Promise<T> {
+    return await this.#database.hold(async files => await work({ checkpoint: this.catalogue.checkpoint(), files }), signal)
   }
 
   /** Ends requests, waits for the write that runs, and closes the catalogue. A second call waits for the first. */

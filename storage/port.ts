@@ -137,6 +137,11 @@ export interface Storage extends AsyncDisposable {
   latest(device: string, fields: readonly string[], signal: AbortSignal): Promise<readonly LatestValue[]>
   /** Points (values of one series at one time) in the store; for the ledger and for tests. */
   countPoints(): Promise<number>
+  /**
+   * Runs the work while nothing is written to the catalogue's database (with embedded, the points' too): its files and the
+   * checkpoint in them stand still and fit together. Queries go on; writes wait until the work has ended.
+   */
+  hold<T>(work: (database: HeldDatabase) => Promise<T>, signal: AbortSignal): Promise<T>
 }
 
 export interface LatestValue {
@@ -144,6 +149,20 @@ export interface LatestValue {
   readonly field: string
   readonly value: FieldValue
   readonly timeNs: bigint
+}
+
+/** A file of the database while it stands still. */
+export interface HeldFile {
+  readonly name: string
+  readonly bytes: number
+  /** Reads into the buffer at a position; returns how many bytes there were, 0 at the end. */
+  read(buffer: Uint8Array, length: number, position: number): Promise<number>
+}
+
+/** The database while it stands still. */
+export interface HeldDatabase {
+  readonly checkpoint: Checkpoint | undefined
+  readonly files: readonly HeldFile[]
 }
 
 /** What opening a storage needs; each adapter documents its own part. */

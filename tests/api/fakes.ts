@@ -130,6 +130,10 @@ export class FakeStorage implements Storage {
     return this.rows.length
   }
 
+  async hold(): Promise<never> {
+    throw new Error('no database here')
+  }
+
   async write(): Promise<void> {}
 
   onReturn(): void {}
@@ -181,6 +185,9 @@ export function fakePorts(
     deadLetters: fakeDeadLetters([]),
     replay: async () => {
       throw new Error('no replay here')
+    },
+    backup: async () => {
+      throw new Error('no backup here')
     },
     isOnline: () => false,
     ledger: async () => {

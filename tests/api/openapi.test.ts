@@ -39,6 +39,7 @@ const contract: Readonly<Record<string, readonly string[]>> = {
   'DELETE /api/v1/dead-letters': ['reason', 'topic', 'from', 'to'],
   'POST /api/v1/mappings/test': [],
   'POST /api/v1/journal/replay': [],
+  'POST /api/v1/backup': [],
   'GET /api/v1/ledger': [],
   'GET /healthz': [],
   'GET /readyz': [],

@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import { describe, expect, it } from 'vitest'
-import { appendBound, EdgeLink } from '../../channel/edge-link.ts'
+import { appendBound, EdgeLink, pinBound } from '../../channel/edge-link.ts'
 import type { ToEdge, ToService } from '../../channel/messages.ts'
 
 /** The edge's end of a channel whose sends always succeed. */
@@ -84,5 +84,31 @@ describe('EdgeLink', () => {
       { type: 'drain', deadlineMs: 5 },
       { type: 'durable', durable: -1 }
     ])
+  })
+
+  it('pins the journal until it is released, once', async () => {
+    const { end, link } = linked()
+    const pinning = link.pin(70)
+    expect(end.sent).toEqual([{ type: 'pin', request: 1, from: 70 }])
+    end.says({ type: 'pinned', request: 1, readable: 90 })
+    const pin = await pinning
+    expect(pin.readable).toBe(90)
+    pin.release()
+    pin.release()
+    expect(end.sent.slice(1)).toEqual([{ type: 'unpin', request: 1 }])
+  })
+
+  it('bounds the pins, and one that is refused takes no place', async () => {
+    const { end, link } = linked()
+    const refused = link.pin(1)
+    end.says({ type: 'pinRefused', request: 1, code: 'TG_STARTING', message: 'the journal is not open yet' })
+    await expect(refused).rejects.toMatchObject({ code: 'TG_STARTING' })
+    const pins = Array.from({ length: pinBound }, () => link.pin(1))
+    await expect(link.pin(1)).rejects.toMatchObject({ code: 'TG_EDGE_BUSY' })
+    end.says({ type: 'pinned', request: 2, readable: 3 })
+    const first = await pins[0]
+    first?.release()
+    void link.pin(5)
+    expect(end.sent.at(-1)).toEqual({ type: 'pin', request: pinBound + 2, from: 5 })
   })
 })

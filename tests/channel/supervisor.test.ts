@@ -38,10 +38,12 @@ process.on('message', message => {
   if (message.type === 'connections') {
     for (const clientId of message.connected) {
       if (clientId === 'die') process.exit(3)
+      if (clientId === 'pin' && !message.all) { process.send({ type: 'pin', request: 1, from: 7 }); continue }
       if (clientId === 'hang') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)
       if (!message.all) process.send({ type: 'append', request: 9, publish: { clientId, topic: heard.join(' '), payload: Buffer.from([0, 255]) } })
     }
   }
+  if (message.type === 'pinned') process.send({ type: 'checkpoint', position: message.readable })
   if (message.type === 'appended') process.send({ type: 'checkpoint', position: message.ordinal })
   if (message.type === 'appendRefused') process.send({ type: 'checkpoint', position: message.code.length })
   if (message.type === 'drain' && durable === 666) process.exit(4)
@@ -70,6 +72,7 @@ function ports(
 ) {
   const checkpoints: number[] = []
   const keptFrom: number[] = []
+  const pins: number[] = []
   const config = defaultConfig()
   const made: SupervisorPorts = {
     config: { ...config, http: { ...config.http, port: 0, hosts: hostsOf(options) } },
@@ -81,10 +84,14 @@ function ports(
       checkpoints.push(position)
       keptFrom.push(keepFrom)
     },
+    pin: from => {
+      pins.push(from)
+      return Promise.resolve({ readable: 7007, release: () => void pins.splice(pins.indexOf(from), 1) })
+    },
     connectedClientIds: () => [],
     ...(options.hangsAfterMs === undefined ? {} : { hangsAfterMs: options.hangsAfterMs })
   }
-  return { made, checkpoints, keptFrom }
+  return { made, checkpoints, keptFrom, pins }
 }
 
 /** What the child is told by a setting that it has no use for. */
@@ -93,7 +100,7 @@ function hostsOf({ firstMessage, livesFile }: { readonly firstMessage?: string; 
   return firstMessage === undefined ? [] : [firstMessage]
 }
 
-const journal = { uuid: 'u', oldest: () => 5 }
+const journal = { uuid: 'u', timeline: 'u', oldest: () => 5 }
 
 describe('Supervisor', () => {
   it('resolves when the service listens and knows the port that it took', async () => {
@@ -128,6 +135,17 @@ describe('Supervisor', () => {
     })
     // It is not started again, and nothing says that it is.
     expect(lines).toEqual([])
+  })
+
+  it('lets go of what a service has pinned when it dies', async () => {
+    const { made, checkpoints, pins } = ports()
+    await using supervisor = await Supervisor.start(made)
+    supervisor.openJournal(journal, 100)
+    supervisor.connections({ connected: ['pin'], disconnected: [] })
+    await eventually('the service is told that the journal is pinned', () => (checkpoints.includes(7007) ? true : undefined))
+    expect(pins).toEqual([7])
+    process.kill(supervisor.pid ?? expect.fail(), 'SIGKILL')
+    await eventually('nothing is pinned', () => (pins.length === 0 ? true : undefined))
   })
 
   it('starts a dead service again on the same port and tells it the journal anew', async () => {

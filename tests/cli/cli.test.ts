@@ -8,7 +8,14 @@ function commandsOf(command: Command, path: readonly string[] = []): (readonly s
 }
 
 const nothing = (): void => undefined
-const program = buildProgram({ environment: {}, folder: '/', print: nothing, complain: nothing, exitWith: nothing })
+const program = buildProgram({
+  environment: {},
+  folder: '/',
+  print: nothing,
+  complain: nothing,
+  write: async () => undefined,
+  exitWith: nothing
+})
 
 describe('every command', () => {
   const paths = commandsOf(program)
@@ -26,11 +33,16 @@ describe('every command', () => {
       'mapping',
       'mapping test',
       'journal',
+      'journal ls',
+      'journal verify',
+      'journal export',
       'journal replay',
       'dead-letters',
       'dead-letters list',
       'dead-letters replay',
-      'dead-letters purge'
+      'dead-letters purge',
+      'backup',
+      'restore'
     ])
   })
 

@@ -20,6 +20,7 @@ export async function tidegate(
     folder,
     print: text => void out.push(text),
     complain: text => void err.push(text),
+    write: async text => void out.push(text.replace(/\n$/, '')),
     exitWith: wanted => {
       code = wanted
     }

@@ -89,7 +89,14 @@ describe('docker-compose.yml', () => {
 
   it("gives the simulator a command of this version, and the address of the service's name", () => {
     const command = compose.services['simulator']?.command ?? []
-    const run = buildProgram({ environment: {}, folder: '/', print: String, complain: String, exitWith: Number })
+    const run = buildProgram({
+      environment: {},
+      folder: '/',
+      print: String,
+      complain: String,
+      write: async () => undefined,
+      exitWith: Number
+    })
       .commands.find(candidate => candidate.name() === command[0])
       ?.commands.find(candidate => candidate.name() === command[1])
     const flags = command.filter(word => word.startsWith('--'))

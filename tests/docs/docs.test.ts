@@ -71,7 +71,14 @@ describe('what the documents say', () => {
   })
 
   it('README lists every command, and no other', () => {
-    const program = buildProgram({ environment: {}, folder: '/', print: String, complain: String, exitWith: Number })
+    const program = buildProgram({
+      environment: {},
+      folder: '/',
+      print: String,
+      complain: String,
+      write: async () => undefined,
+      exitWith: Number
+    })
     const commands = program.commands.flatMap(command =>
       command.commands.length === 0 ? [command.name()] : command.commands.map(child => `${command.name()} ${child.name()}`)
     )

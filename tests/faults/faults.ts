@@ -137,6 +137,37 @@ export const faults: readonly Fault[] = [
     replace: 'if (segment.first > ordinal) segment.committedAtMs = undefined\n',
     caughtBy: ['tests/journal/retention.test.ts']
   },
+  {
+    name: 'a pin keeps nothing in the journal',
+    file: 'journal/retention.ts',
+    find: 'for (const { from } of this.#pins) if (segment.end > from) return true\n',
+    replace: '',
+    caughtBy: ['tests/backup/backup.test.ts']
+  },
+  {
+    name: 'a backup takes its journal as it was before its database',
+    file: 'backup/write-backup.ts',
+    find: 'const { checkpoint, heldMs } = await this.#copyDatabase()\n',
+    replace: `const early = await running?.pinJournal(position)
+      if (running !== undefined && early !== undefined) running.pinJournal = async () => early
+      const { checkpoint, heldMs } = await this.#copyDatabase()\n`,
+    caughtBy: ['tests/backup/backup.test.ts']
+  },
+  {
+    name: 'a backup is taken for whole without looking at its files',
+    file: 'backup/restore.ts',
+    find: 'for (const file of manifest.files) await checkFile(files, backup, file)\n',
+    replace: '',
+    caughtBy: ['tests/backup/backup.test.ts']
+  },
+  {
+    name: 'the lock on the database ends with a backup',
+    file: 'storage/embedded-held-files.ts',
+    find: 'for (const descriptor of beside) await closeFile(descriptor)\n',
+    replace: `for (const descriptor of beside) await closeFile(descriptor)
+      this.close()\n`,
+    caughtBy: ['tests/storage/embedded-held-files.test.ts']
+  },
 
   // Promise 5: nothing is lost or passed over without a count.
   {

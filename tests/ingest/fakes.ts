@@ -191,6 +191,10 @@ export class FakeStorage implements Storage {
     return Promise.resolve([])
   }
 
+  hold(): never {
+    throw new Error('not part of these tests')
+  }
+
   countPoints(): Promise<number> {
     return Promise.resolve(this.rows.size)
   }

@@ -9,6 +9,7 @@ const rooms: Readonly<Record<string, readonly string[]>> = {
   ingest: ['journal', 'storage/port.ts'],
   storage: [],
   api: ['storage/port.ts'],
+  backup: ['journal', 'storage/port.ts'],
   simulators: [],
   dashboard: []
 }
