@@ -58,6 +58,10 @@ export class Supervisor implements AsyncDisposable {
   #journal: JournalIdentity | undefined
   #state: EdgeState | undefined
   #durable = 0
+  /** How far the journal was durable when it was opened: a checkpoint of before lies below. */
+  #openedAt = 0
+  /** Whether a service of this edge has told its checkpoint. */
+  #checkpointTold = false
   #durableTimer: NodeJS.Timeout | undefined
   #connectionsTimer: NodeJS.Timeout | undefined
   #supervising: Promise<void> | undefined
@@ -119,6 +123,7 @@ export class Supervisor implements AsyncDisposable {
   openJournal(journal: JournalIdentity, durable: number): void {
     this.#journal = journal
     this.#durable = durable
+    this.#openedAt = durable
     this.#sendJournal()
   }
 
@@ -237,7 +242,9 @@ export class Supervisor implements AsyncDisposable {
     if (journal === undefined || this.#outbox === undefined) return
     const ids = this.#ports.connectedClientIds()
     this.#changes.clear()
-    this.#outbox.post({ type: 'journal', uuid: journal.uuid, oldest: journal.oldest(), durable: this.#durable })
+    const durable = this.#durable
+    const checkpointAtMost = this.#checkpointTold ? durable : this.#openedAt
+    this.#outbox.post({ type: 'journal', uuid: journal.uuid, oldest: journal.oldest(), durable, checkpointAtMost })
     this.#outbox.post({ type: 'connections', all: true, connected: ids, disconnected: [] })
     const state = this.#state
     if (state !== undefined) this.#outbox.post({ type: 'edge', state })
@@ -250,6 +257,7 @@ export class Supervisor implements AsyncDisposable {
         return
       case 'checkpoint':
         this.#firstCheckpoint ??= message.position
+        this.#checkpointTold = true
         this.#worked ||= message.position > this.#firstCheckpoint
         this.#ports.onCheckpoint(message.position)
         return

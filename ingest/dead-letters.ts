@@ -86,8 +86,11 @@ export class DeadLetters {
   readonly #options: DeadLettersOptions
   /** By ordinal / 64, ascending. */
   readonly #blocks = new Map<number, Block>()
-  /** Ordinals of records, not yet below the checkpoint, that have their letter. */
-  readonly #recent = new Set<number>()
+  /**
+   * Ordinals of records, not yet below the checkpoint, that have their letter, and when they were received: a journal that
+   * lost its end gives its ordinals again.
+   */
+  readonly #recent = new Map<number, bigint>()
   #bytes = 0
   #evictedBelow = 0
 
@@ -98,7 +101,8 @@ export class DeadLetters {
     for await (const record of letters.#scan(0)) {
       const letter = decodeLetter(record)
       letters.#count(record.ordinal, sizeOf(record), letter?.reason ?? 'decoder-failed')
-      if (letter?.recordJournal === journal && letter.recordOrdinal >= position) letters.#recent.add(letter.recordOrdinal)
+      if (letter?.recordJournal === journal && letter.recordOrdinal >= position)
+        letters.#recent.set(letter.recordOrdinal, letter.receivedNs)
     }
     letters.#evict()
     return letters
@@ -124,14 +128,15 @@ export class DeadLetters {
     return this.#options.journal.head - this.kept
   }
 
-  /** Does the record have its letter? Known from the checkpoint on. */
-  has(recordOrdinal: number): boolean {
-    return this.#recent.has(recordOrdinal)
+  /** Does the record, received then, have its letter? Known from the checkpoint on. */
+  has(recordOrdinal: number, recordReceivedNs?: bigint): boolean {
+    const known = this.#recent.get(recordOrdinal)
+    return known !== undefined && (recordReceivedNs === undefined || recordReceivedNs === known)
   }
 
   /** Letters of records below the checkpoint are not asked for again. */
   forgetBelow(position: number): void {
-    for (const ordinal of this.#recent) if (ordinal < position) this.#recent.delete(ordinal)
+    for (const ordinal of this.#recent.keys()) if (ordinal < position) this.#recent.delete(ordinal)
   }
 
   /**
@@ -140,7 +145,7 @@ export class DeadLetters {
    * @throws TidegateError TG_JOURNAL_FULL, TG_JOURNAL_FAILING, TG_JOURNAL_CLOSED; then the same call may succeed later
    */
   append(record: JournalRecord, reason: RefusalReason, detail: string): number {
-    if (this.#recent.has(record.ordinal)) return 0
+    if (this.has(record.ordinal, receivedNs(record))) return 0
     const properties = Buffer.from(
       JSON.stringify({
         journal: this.#options.records.journal,
@@ -163,7 +168,7 @@ export class DeadLetters {
       properties,
       received: { ms: record.receivedMs, subNs: record.receivedSubNs }
     })
-    this.#recent.add(record.ordinal)
+    this.#recent.set(record.ordinal, receivedNs(record))
     const bytes = sizeOf({ ...record, properties })
     this.#count(ordinal, bytes, reason)
     this.#evict()

@@ -8,7 +8,7 @@ import { leastFrameBytes, segmentHeaderBytes, segmentName } from './frame.ts'
 import type { FoundSegment, JournalFolder, Place } from './identify.ts'
 import type { Marks } from './marks.ts'
 import { quarantineFile } from './quarantine.ts'
-import { surveySegment, type FrameRun, type Survey } from './survey.ts'
+import { surveySegment, type Survey } from './survey.ts'
 
 /** Arranges the segments of a journal; see above. Returns how many files went to quarantine. */
 export async function arrangeSegments(journal: JournalFolder, found: readonly FoundSegment[], marks: Marks): Promise<number> {
@@ -141,27 +141,25 @@ class Arranging {
     this.#renamed++
   }
 
-  /** Whether records of a segment, from an ordinal on, would be lost if another file had them instead. */
+  /** Whether a segment has more records from an ordinal on than another file, which would have them instead. */
   async #hides(name: string, { sequence, first }: Place, from: number): Promise<boolean> {
     const range = { from, below: Infinity }
     const [other, own] = [await this.#survey(name, range), await this.#survey(segmentName(sequence, first), range)]
-    return !own.runs.every(run => other.runs.some(each => each.first <= run.first && run.end <= each.end))
+    return own.found > other.found
   }
 
   /**
-   * First ordinal of a segment without a header: by its first frame, or as its name says, where its frames do not speak
-   * against it. Undefined when neither can be.
+   * First ordinal of a segment without a header: what its name says when frames from there on are in it, else that of its
+   * first frame. Undefined when neither can be.
    */
   async #firstOrdinal(name: string, named: number): Promise<number | undefined> {
     const { runs, end, behind, claimed } = await this.#survey(name, { from: 0, below: Infinity })
-    const longest = runs.reduce<FrameRun | undefined>(
-      (most, run) => (most !== undefined && most.end - most.first >= run.end - run.first ? most : run),
-      undefined
-    )
-    if (longest?.offset === segmentHeaderBytes) return longest.first
-    const first = longest?.first ?? claimed
-    const possible = named <= first && first <= named + (end + behind.bytes) / leastFrameBytes
-    return possible ? named : runs.find(run => run.offset === segmentHeaderBytes)?.first
+    const room = named + (end + behind.bytes) / leastFrameBytes
+    const lowest = runs.find(run => run.end > named && run.first <= room)
+    const begin = runs.find(run => run.offset === segmentHeaderBytes)
+    if (lowest === undefined) return begin?.first ?? (named <= claimed && claimed <= room ? named : undefined)
+    // A name that is too low would take records away from the segment before, one that is too high from this one.
+    return lowest === begin ? begin.first : named
   }
 
   async #survey(name: string, range: { readonly from: number; readonly below: number }): Promise<Survey> {

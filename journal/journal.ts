@@ -181,7 +181,8 @@ export class Journal implements JournalWriter, AsyncDisposable {
       droppedRecords: this.#retention.droppedRecords,
       damagedRecords: this.#repaired.damagedRecords,
       damagedBytes: this.#repaired.damagedBytes,
-      cutBytes: this.#repaired.cutBytes
+      cutBytes: this.#repaired.cutBytes,
+      quarantinedFiles: this.#repaired.quarantinedFiles
     }
   }
 

@@ -2,6 +2,7 @@
 import { crc32 } from 'node:zlib'
 import { encodeFrame, frameBytesOf, markerBytes, maskBytes, newerVersion, segmentName } from '../../journal/frame.ts'
 import { Journal } from '../../journal/journal.ts'
+import { saveMarks } from '../../journal/marks.ts'
 import type { AppendRecord } from '../../journal/record.ts'
 import { systemError } from './faulty-files.ts'
 import { recordOf, silent } from './fixture.ts'
@@ -66,6 +67,9 @@ export async function makeSample(seed: number): Promise<Sample> {
   const records: AppendRecord[] = []
   const segmentBytes = dice.of([700, 1500, 4000, 20_000])
   const longest = dice.of([40, 300, 900])
+  // Its own, so that a seed makes the same bytes each time; only what is masked differs.
+  await files.port.makeFolder(folder)
+  await saveMarks(files.port, folder, { uuid: uuidOf(seed), marker: dice.under(0xffff_ffff) + 1, droppedBelow: 0, committedBelow: 0 })
   for (let opening = 0; opening <= dice.under(3); opening++) {
     await using journal = await open(files, segmentBytes)
     const marker = markerOf(files)
@@ -97,6 +101,10 @@ export async function makeSample(seed: number): Promise<Sample> {
     ),
     committedBelow: seed % 4 === 3 ? Math.floor(records.length / 2) : 0
   }
+}
+
+function uuidOf(seed: number): string {
+  return `00000000-0000-4000-8000-${String(seed).padStart(12, '0')}`
 }
 
 /** The marker of a journal, as somebody learns it who has seen a segment. */
@@ -173,10 +181,8 @@ export class Patient {
     const survivors = new Set<number>()
     for (const [origin, name] of this.names) {
       const bytes = this.#bytes(name)
-      const [firstFrame] = this.sample.frames.get(origin) ?? []
-      const inPlace = firstFrame !== undefined && bytes.subarray(headerBytes).indexOf(firstFrame.bytes) === 0
-      // Where neither header, first frame nor name are left, no one can tell where the rest belongs.
-      if (!this.#hasHeader(origin, bytes) && name !== origin && !(segmentNames.test(name) && inPlace)) continue
+      // Where both header and name are lost, its frames tell where it belongs, unless others of the same ordinals do too.
+      if (!this.#hasHeader(origin, bytes) && name !== origin) continue
       const copies = [...this.#copies].filter(([, of]) => of === origin).map(([copy]) => this.#bytes(copy))
       for (const frame of this.sample.frames.get(origin) ?? [])
         if ([bytes, ...copies].every(each => each.includes(frame.bytes, headerBytes))) survivors.add(frame.ordinal)
