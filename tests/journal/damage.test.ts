@@ -118,7 +118,7 @@ test('damage at the seam, where a sync failed and the records were written again
   expect((await segmentPaths(folder.path)).map(firstOf)).toEqual([0, 5])
   const frames = await framesOf(folder.path)
   expect(frames).toHaveLength(8)
-  const [from = 0, to = 0] = [(frames[4]?.start ?? 0) + 30, (frames[6]?.start ?? 0) + 30]
+  const [from, to] = [(frames[4]?.start ?? 0) + 30, (frames[6]?.start ?? 0) + 30]
   await changeSegment(folder.path, bytes => bytes.fill(0x55, from, to))
   expect(await expectRecords(folder.path, 10, [4])).toMatchObject({ damagedRecords: 1 })
   expect(await reopenAndAppend(folder.path, 10, [4])).toMatchObject({ damagedRecords: 1, quarantinedFiles: 0 })

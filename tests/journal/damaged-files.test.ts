@@ -5,6 +5,7 @@ import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { encodeSegmentHeader, segmentName } from '../../journal/frame.ts'
 import { changeSegment, firstOf, range, reopenAndAppend, writeSegments, writeTen } from './damage-fixture.ts'
+import { FaultyFiles, systemError } from './faulty-files.ts'
 import { appendRecords, makeFolder, openJournal, plain, readAll, recordOf, segmentPaths } from './fixture.ts'
 
 const untouched = { damagedRecords: 0, damagedBytes: 0, cutBytes: 0 }
@@ -196,4 +197,42 @@ test('the header of a segment says its sequence, and one of before that does not
   const old = encodeSegmentHeader({ ...marks, first: 0, createdMs: 1, sequence: 0 })
   await changeSegment(folder.path, bytes => Buffer.concat([old, bytes.subarray(64)]))
   expect(await reopenAndAppend(folder.path, 10, [])).toMatchObject({ ...untouched, quarantinedFiles: 0 })
+})
+
+test('a disk that may only be read is refused, with the setting and the reason', async () => {
+  await using folder = await makeFolder()
+  await writeTen(folder.path)
+  const faulty = new FaultyFiles()
+  faulty.fault = call => {
+    if (call !== 'freeBytes') throw systemError('EROFS')
+  }
+  await expect(openJournal(folder.path, { files: faulty.port })).rejects.toMatchObject({
+    code: 'TG_DATA_UNWRITABLE',
+    message: `cannot open the journal in ${folder.path} (setting: data): EROFS`,
+    context: { setting: 'data', folder: folder.path }
+  })
+})
+
+test('where there can be no folder `quarantine`, what is no segment gets out of the way under another name', async () => {
+  await using folder = await makeFolder()
+  await writeSegments(folder.path)
+  await writeFile(`${folder.path}/quarantine`, 'a file where the folder should be')
+  const name = segmentName(2, 5)
+  await writeFile(`${folder.path}/${name}`, 'junk')
+  expect(await reopenAndAppend(folder.path, 60, [])).toMatchObject({ ...untouched, quarantinedFiles: 1 })
+  expect(await readFile(`${folder.path}/${name}.quarantine`, 'utf8')).toBe('junk')
+})
+
+test('quarantine keeps what it has when another file of that name comes', async () => {
+  await using folder = await makeFolder()
+  await writeTen(folder.path)
+  const name = segmentName(77, 999)
+  for (const content of ['first', 'second', 'third']) {
+    await writeFile(`${folder.path}/${name}`, content)
+    await (await openJournal(folder.path)).close()
+  }
+  const kept = await Promise.all(
+    (await quarantined(folder.path)).map(async each => await readFile(`${folder.path}/quarantine/${each}`, 'utf8'))
+  )
+  expect(kept.toSorted()).toEqual(['first', 'second', 'third'])
 })
