@@ -193,19 +193,30 @@ export function encodeFrame(
   }
   bytes.set(payload, at)
   at += payload.length
-  // 0.1 µs a record of 150 bytes, beside 0.3 µs for the CRC.
-  if (bytes.subarray(offset + frameHeaderBytes, at).indexOf(marker) !== -1) at = mask(bytes, offset + frameHeaderBytes, at, marker)
+  let checked = putHeader(bytes, offset, at, marker, ordinal)
+  // 0.1 µs a record of 150 bytes, beside 0.3 µs for the CRC of the same view.
+  if (checked.indexOf(marker) !== -1) {
+    at = mask(bytes, offset + frameHeaderBytes, at, marker)
+    checked = putHeader(bytes, offset, at, marker, ordinal)
+  }
+  put32(bytes, offset + 4, crc32(checked))
+  return at
+}
 
-  const length = at - offset - frameHeaderBytes
+/** Writes the header of a frame but for its CRC; returns the bytes that the CRC is of. */
+function putHeader(bytes: Buffer, offset: number, end: number, marker: Buffer, ordinal: number): Buffer {
+  const length = end - offset - frameHeaderBytes
   const low = ordinal >>> 0
   const high = Math.floor(ordinal / 0x1_0000_0000)
-  bytes.set(marker, offset)
+  bytes[offset] = marker[0] ?? 0
+  bytes[offset + 1] = marker[1] ?? 0
+  bytes[offset + 2] = marker[2] ?? 0
+  bytes[offset + 3] = marker[3] ?? 0
   put32(bytes, offset + 8, length)
   put32(bytes, offset + 12, low)
   put16(bytes, offset + 16, high)
   put16(bytes, offset + 18, headerCheck(length, low, high))
-  put32(bytes, offset + 4, crc32(bytes.subarray(offset + 8, at)))
-  return at
+  return bytes.subarray(offset + 8, end)
 }
 
 /** Masks a body so that it does not hold the marker, and returns the offset behind it. */

@@ -111,7 +111,10 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
     const stat = await files.stat(path)
     segments.push({ path, first, end: Math.min(end, head), bytes: stat?.bytes ?? 0, sealedMs: stat?.modifiedMs ?? clock() })
   }
-  if (Object.values(counts).some(count => count > 0)) log.warn({ code: 'TG_JOURNAL_DAMAGED', ...counts, head }, 'the journal was repaired')
+  const damaged = counts.damagedRecords + counts.damagedBytes + counts.quarantinedFiles > 0
+  // A torn end alone is what a crash leaves behind.
+  if (damaged || counts.cutBytes > 0)
+    log.warn({ ...(damaged ? { code: 'TG_JOURNAL_DAMAGED' } : {}), ...counts, head }, 'the journal was repaired')
   await saveMarks(files, folder, marks).catch((error: unknown) => {
     // A full disk must not keep the process from starting.
     if (!isNoSpace(error)) throw error
