@@ -38,4 +38,5 @@ function bindJournal(metrics: Metrics, journal: Journal): void {
   metrics.bind('tidegate_journal_damaged_records_total', () => journal.stats.damagedRecords)
   metrics.bind('tidegate_journal_damaged_bytes_total', () => journal.stats.damagedBytes)
   metrics.bind('tidegate_journal_cut_bytes_total', () => journal.stats.cutBytes)
+  metrics.bind('tidegate_journal_quarantined_files_total', () => journal.stats.quarantinedFiles)
 }

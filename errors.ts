@@ -20,6 +20,7 @@ export const errorTable = {
   // journal
   TG_JOURNAL_FULL: { title: 'The journal is full', outcome: 'retry', status: 503 },
   TG_JOURNAL_FAILING: { title: 'The journal cannot be written', outcome: 'retry', status: 503 },
+  TG_JOURNAL_DAMAGED: { title: 'Records of the journal are damaged or missing', outcome: 'reject', status: 500 },
   TG_JOURNAL_CLOSED: { title: 'The journal is closed', outcome: 'retry', status: 503 },
 
   // stores

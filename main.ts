@@ -130,7 +130,8 @@ async function pinJournal(
 }
 
 function stateOf(journal: Journal, mqttPort: number, stopping: boolean): EdgeState {
-  return { journal: journal.state, mqttPort, stopping }
+  const { damagedRecords, damagedBytes, quarantinedFiles } = journal.stats
+  return { journal: journal.state, mqttPort, stopping, damage: { records: damagedRecords, bytes: damagedBytes, quarantinedFiles } }
 }
 
 /** The service's module: the compiled one, also when the edge itself runs from the sources (tests). */

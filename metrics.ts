@@ -38,9 +38,32 @@ export const metricTable = {
   },
   tidegate_journal_remove_failures_total: { type: 'counter', process: 'edge', help: 'Segments that could not be removed.' },
   tidegate_journal_dropped_records_total: { type: 'counter', process: 'edge', help: 'Records dropped by journal.whenFull: drop-oldest.' },
-  tidegate_journal_damaged_records_total: { type: 'counter', process: 'edge', help: 'Records found damaged at the start.' },
-  tidegate_journal_damaged_bytes_total: { type: 'counter', process: 'edge', help: 'Bytes found damaged at the start.' },
+  tidegate_journal_damaged_records_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Records found damaged or missing at the start, in the newest 64 MiB.'
+  },
+  tidegate_journal_damaged_bytes_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Bytes found damaged at the start, in the newest 64 MiB.'
+  },
   tidegate_journal_cut_bytes_total: { type: 'counter', process: 'edge', help: 'Bytes of a torn tail that were cut at the start.' },
+  tidegate_journal_quarantined_files_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Files of the journal that were moved to quarantine at the start.'
+  },
+  tidegate_journal_read_damaged_records_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Records that ingest found damaged or missing since the start of the service; those found at the start are in it again.'
+  },
+  tidegate_journal_read_damaged_bytes_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Damaged bytes that ingest passed over since the start of the service.'
+  },
 
   // mqtt
   tidegate_mqtt_connections: { type: 'gauge', process: 'edge', help: 'MQTT clients that are connected.' },
@@ -160,6 +183,21 @@ export const metricTable = {
     help: 'Dead letters that were sent through the pipeline again.'
   },
   tidegate_dead_letters_purged_total: { type: 'counter', process: 'service', help: 'Dead letters that were purged.' },
+  tidegate_dead_letters_damaged_records_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Dead letters found damaged or missing at the start of the service, in the newest 64 MiB.'
+  },
+  tidegate_dead_letters_damaged_bytes_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Bytes of the dead letters found damaged at the start of the service, in the newest 64 MiB.'
+  },
+  tidegate_dead_letters_quarantined_files_total: {
+    type: 'counter',
+    process: 'service',
+    help: 'Files of the dead letters that were moved to quarantine at the start of the service.'
+  },
   tidegate_ingest_checkpoint_position: { type: 'gauge', process: 'service', help: 'Every record below this ordinal has its outcome.' },
 
   // store

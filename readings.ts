@@ -1,6 +1,7 @@
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import type { JournalDamage } from './channel/messages.ts'
 import type { Config } from './config.ts'
 import { TidegateError } from './errors.ts'
 import { DeadLetters } from './ingest/dead-letters.ts'
@@ -46,10 +47,18 @@ export class Readings implements AsyncDisposable {
   readonly deadLetters: DeadLetters
   readonly pipeline: Pipeline
   readonly #letters: Journal
+  readonly #reader: () => JournalReader | undefined
 
-  private constructor(storage: Storage, letters: Journal, deadLetters: DeadLetters, pipeline: Pipeline) {
+  private constructor(
+    storage: Storage,
+    letters: Journal,
+    deadLetters: DeadLetters,
+    pipeline: Pipeline,
+    reader: () => JournalReader | undefined
+  ) {
     this.storage = storage
     this.#letters = letters
+    this.#reader = reader
     this.deadLetters = deadLetters
     this.pipeline = pipeline
   }
@@ -90,15 +99,22 @@ export class Readings implements AsyncDisposable {
         const letters = own(await openLetters(config, lettersLog))
         const deadLetters = await DeadLetters.open({
           journal: letters,
-          scan: range => scan({ folder: lettersFolder(config), ...range, log: lettersLog }),
+          // What is below the oldest was evicted, which is no damage.
+          scan: ({ from, to }) => scan({ folder: lettersFolder(config), from: Math.max(from, letters.oldest), to, log: lettersLog }),
           bound: letterBoundFile(lettersFolder(config)),
           maxBytes: config.deadLetters.maxBytes,
           records: checkpoint,
           log: lettersLog
         })
         const folder = path.join(config.data, 'journal')
+        let reader: JournalReader | undefined
         const pipeline = await Pipeline.open({
-          openSource: async from => await JournalReader.open({ folder, from, durable: from, log: log.child({ room: 'journal' }) }),
+          openSource: async from => {
+            const source = await JournalReader.open({ folder, from, durable: from, log: log.child({ room: 'journal' }) })
+            // The first is ingest's own; what others read again was counted then.
+            reader ??= source
+            return source
+          },
           oldest: async () => (await listSegments(nodeFiles, folder))[0]?.first ?? journal.oldest,
           storage,
           deadLetters,
@@ -109,7 +125,7 @@ export class Readings implements AsyncDisposable {
           onStopped,
           log: log.child({ room: 'ingest' })
         })
-        return new Readings(storage, letters, deadLetters, pipeline)
+        return new Readings(storage, letters, deadLetters, pipeline, () => reader)
       } catch (error) {
         for (const resource of opened.toReversed()) await resource[Symbol.asyncDispose]()
         throw error
@@ -124,6 +140,16 @@ export class Readings implements AsyncDisposable {
     return () => {
       releaseSegments()
       release()
+    }
+  }
+
+  /** What ingest met of damage in the journal since it began to read, and what opening the dead letters found. */
+  get damage(): { readonly reading: { readonly records: number; readonly bytes: number }; readonly letters: JournalDamage } {
+    const { damagedRecords = 0, damagedBytes = 0 } = this.#reader()?.stats ?? {}
+    const letters = this.#letters.stats
+    return {
+      reading: { records: damagedRecords, bytes: damagedBytes },
+      letters: { records: letters.damagedRecords, bytes: letters.damagedBytes, quarantinedFiles: letters.quarantinedFiles }
     }
   }
 

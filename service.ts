@@ -21,6 +21,7 @@ import { Backups } from './backup/backups.ts'
 import { EdgeLink } from './channel/edge-link.ts'
 import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
+import { damageReasons } from './damage-reasons.ts'
 import { type ErrorCode, TidegateError } from './errors.ts'
 import { purgeLetters, replayLetters } from './ingest/letter-changes.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
@@ -246,7 +247,7 @@ class Service {
   }
 
   #readiness(): Readiness {
-    const reasons: { readonly code: ErrorCode; readonly message: string }[] = []
+    const reasons: (Readiness['reasons'][number] & { readonly code: ErrorCode })[] = []
     const edge = this.#edge
     if (edge === undefined) reasons.push({ code: 'TG_STARTING', message: 'the edge is starting' })
     if (edge?.stopping === true) reasons.push({ code: 'TG_STOPPING', message: 'Tidegate is stopping' })
@@ -261,6 +262,7 @@ class Service {
     }
     const outage = this.#readings?.storage.outage
     if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
+    reasons.push(...damageReasons(edge?.damage, this.#readings?.damage))
     return { ready, mqttPort: edge?.mqttPort, reasons }
   }
 }

@@ -131,7 +131,12 @@ export interface Readiness {
   readonly ready: boolean
   /** Where devices publish; undefined while the edge starts. */
   readonly mqttPort: number | undefined
-  readonly reasons: readonly { readonly code: string; readonly message: string }[]
+  readonly reasons: readonly {
+    readonly code: string
+    readonly message: string
+    /** What the message says, as numbers. */
+    readonly counts?: Readonly<Record<string, number>>
+  }[]
 }
 
 /** Where a backup is to be written, and what the file backup.key there holds. */

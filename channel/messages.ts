@@ -12,6 +12,15 @@ export interface EdgeState {
   readonly journal: JournalState
   readonly mqttPort: number
   readonly stopping: boolean
+  /** What opening the journal found. */
+  readonly damage: JournalDamage
+}
+
+/** What could not be read of a journal when it was opened: records and bytes of its newest part, and files in quarantine. */
+export interface JournalDamage {
+  readonly records: number
+  readonly bytes: number
+  readonly quarantinedFiles: number
 }
 
 /** What the edge has counted since its start, for the ledger and /metrics. */
@@ -39,7 +48,14 @@ export type ToService =
   /** The first message: the service binds HTTP and answers `listening` or `failed`. */
   | { readonly type: 'start'; readonly config: Config; readonly httpPort: number }
   /** The journal is open: the service opens store and pipeline. */
-  | { readonly type: 'journal'; readonly uuid: string; readonly timeline: string; readonly oldest: number; readonly durable: number }
+  | {
+      readonly type: 'journal'
+      readonly uuid: string
+      readonly timeline: string
+      readonly oldest: number
+      readonly durable: number
+      readonly checkpointAtMost: number
+    }
   | { readonly type: 'durable'; readonly durable: number }
   | { readonly type: 'edge'; readonly state: EdgeState }
   /** Client ids that came or went; with `all` they replace the whole list. */

@@ -65,6 +65,10 @@ export class Supervisor implements AsyncDisposable {
   #journal: JournalIdentity | undefined
   #state: EdgeState | undefined
   #durable = 0
+  /** How far the journal was durable when it was opened: a checkpoint of before lies below. */
+  #openedAt = 0
+  /** Whether a service of this edge has told its checkpoint. */
+  #checkpointTold = false
   #durableTimer: NodeJS.Timeout | undefined
   #connectionsTimer: NodeJS.Timeout | undefined
   #supervising: Promise<void> | undefined
@@ -126,6 +130,7 @@ export class Supervisor implements AsyncDisposable {
   openJournal(journal: JournalIdentity, durable: number): void {
     this.#journal = journal
     this.#durable = durable
+    this.#openedAt = durable
     this.#sendJournal()
   }
 
@@ -249,7 +254,10 @@ export class Supervisor implements AsyncDisposable {
     if (journal === undefined || this.#outbox === undefined) return
     const ids = this.#ports.connectedClientIds()
     this.#changes.clear()
-    this.#outbox.post({ type: 'journal', uuid: journal.uuid, timeline: journal.timeline, oldest: journal.oldest(), durable: this.#durable })
+    const durable = this.#durable
+    const checkpointAtMost = this.#checkpointTold ? durable : this.#openedAt
+    const { uuid, timeline } = journal
+    this.#outbox.post({ type: 'journal', uuid, timeline, oldest: journal.oldest(), durable, checkpointAtMost })
     this.#outbox.post({ type: 'connections', all: true, connected: ids, disconnected: [] })
     const state = this.#state
     if (state !== undefined) this.#outbox.post({ type: 'edge', state })
@@ -262,6 +270,7 @@ export class Supervisor implements AsyncDisposable {
         return
       case 'checkpoint':
         this.#firstCheckpoint ??= message.position
+        this.#checkpointTold = true
         this.#worked ||= message.position > this.#firstCheckpoint
         this.#ports.onCheckpoint(message.position, message.keepFrom)
         return

@@ -1,4 +1,5 @@
 import type { JournalRecord } from '../journal/record.ts'
+import { receivedNs } from '../journal/record.ts'
 import type { Batch, DeviceSighting } from '../storage/port.ts'
 import type { Field, FieldDefinition, Point } from '../telemetry.ts'
 import type { Decoded } from './decoder.ts'
@@ -28,7 +29,7 @@ export interface SealedBatch {
 
 /** Which records have their dead letter already: those that were read before, and not committed. */
 export interface KnownLetters {
-  has(recordOrdinal: number): boolean
+  has(recordOrdinal: number, recordReceivedNs: bigint): boolean
   /** How many of [from, to) have. */
   countIn(from: number, to: number): number
 }
@@ -130,7 +131,7 @@ export class BatchBuilder {
   *addInSteps(record: JournalRecord, decoded: Decoded): Generator<void, void, void> {
     this.#to = record.ordinal + 1
     if (decoded.outcome === 'ignored') {
-      if (this.#letters.has(record.ordinal)) this.#lettered += 1
+      if (this.#letters.has(record.ordinal, receivedNs(record))) this.#lettered += 1
       else this.#ignored += 1
       return
     }

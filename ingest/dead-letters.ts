@@ -14,6 +14,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
 import type { JournalBatch, JournalRecord, JournalWriter } from '../journal/record.ts'
+import { receivedNs } from '../journal/record.ts'
 import { addEntry, LetterBlocks } from './letter-blocks.ts'
 import type { LetterBound, LetterBoundFile } from './letter-bound.ts'
 import { startingBound } from './letter-bound.ts'
@@ -70,8 +71,11 @@ const leastFreedBytes = 1024 * 1024
 export class DeadLetters {
   readonly #options: DeadLettersOptions
   readonly #blocks = new LetterBlocks()
-  /** Ordinals of records, not yet below the checkpoint, that have their letter. */
-  readonly #recent = new Set<number>()
+  /**
+   * Ordinals of records, not yet below the checkpoint, that have their letter, and when they were received: a journal that
+   * lost its end gives its ordinals again.
+   */
+  readonly #recent = new Map<number, bigint>()
   #settled: number
   #bound: LetterBound
   #saveFailed = false
@@ -91,7 +95,7 @@ export class DeadLetters {
     for await (const batch of letters.#batches(letters.#bound.below, journal.durable)) {
       for (const record of batch) {
         const ordinal = addEntry(letters.#blocks, record, { ...records, below: Infinity })
-        if (ordinal !== undefined && ordinal >= records.position) letters.#recent.add(ordinal)
+        if (ordinal !== undefined && ordinal >= records.position) letters.#recent.set(ordinal, receivedNs(record))
       }
     }
     await letters.#free()
@@ -128,15 +132,16 @@ export class DeadLetters {
     return this.#bound.totals.purged + this.#blocks.all.purged
   }
 
-  /** Does the record have its letter, also where that has its tombstone? Known from the checkpoint on. */
-  has(recordOrdinal: number): boolean {
-    return this.#recent.has(recordOrdinal)
+  /** Does the record, received then, have its letter, also where that has its tombstone? Known from the checkpoint on. */
+  has(recordOrdinal: number, recordReceivedNs?: bigint): boolean {
+    const known = this.#recent.get(recordOrdinal)
+    return known !== undefined && (recordReceivedNs === undefined || recordReceivedNs === known)
   }
 
   /** How many of the records [from, to) have? Known from the checkpoint on. */
   countIn(from: number, to: number): number {
     let count = 0
-    for (const ordinal of this.#recent) if (ordinal >= from && ordinal < to) count += 1
+    for (const ordinal of this.#recent.keys()) if (ordinal >= from && ordinal < to) count += 1
     return count
   }
 
@@ -147,7 +152,7 @@ export class DeadLetters {
 
   /** The durable checkpoint: letters of records below are not asked for again, and may be evicted. */
   forgetBelow(position: number): void {
-    for (const ordinal of this.#recent) if (ordinal < position) this.#recent.delete(ordinal)
+    for (const ordinal of this.#recent.keys()) if (ordinal < position) this.#recent.delete(ordinal)
     this.#settled = position
     void this.#free()
   }
@@ -158,13 +163,14 @@ export class DeadLetters {
    * @throws TidegateError TG_JOURNAL_FULL, TG_JOURNAL_FAILING, TG_JOURNAL_CLOSED; then the same call may succeed later
    */
   append(record: JournalRecord, reason: RefusalReason, detail: string): number {
-    if (this.#recent.has(record.ordinal)) return 0
+    const received = receivedNs(record)
+    if (this.has(record.ordinal, received)) return 0
     if (this.#saveFailed && this.bytes > 2 * this.#options.maxBytes) {
       throw new TidegateError('TG_JOURNAL_FULL', 'the dead letters are full and their folder cannot be written')
     }
     const letter = encodeLetter(record, { journal: this.#options.records.journal, reason, detail })
     const ordinal = this.#options.journal.append(letter)
-    this.#recent.add(record.ordinal)
+    this.#recent.set(record.ordinal, received)
     const bytes = sizeOfEntry({ ...record, properties: letter.properties })
     this.#blocks.add(ordinal, bytes, { reason, counted: true, record: record.ordinal })
     return bytes

@@ -116,9 +116,15 @@ export class Pipeline implements AsyncDisposable {
 
   /** Starts to work off the journal where the catalogue says, and says so in the log when that is somewhere new. */
   static async open(options: PipelineOptions): Promise<Pipeline> {
-    const { checkpoint, anew } = startingCheckpoint(options.storage.catalogue.checkpoint(), options.journal)
-    const level = anew === undefined || options.journal.durable === 0 ? 'info' : 'warn'
-    options.log[level]({ position: checkpoint.position, since: checkpoint.since, anew }, 'ingest starts')
+    const { storage, journal, log } = options
+    const known = storage.catalogue.checkpoint()
+    const { checkpoint, anew } = startingCheckpoint(known, journal)
+    const level = anew === undefined || journal.durable === 0 ? 'info' : 'warn'
+    log[level]({ position: checkpoint.position, since: checkpoint.since, anew }, 'ingest starts')
+    // At once: records that come now would make a checkpoint that is ahead look right, and be passed over.
+    if (known !== undefined && anew !== undefined) {
+      await storage.write({ points: [], fields: [], devices: [] }, () => Promise.resolve(checkpoint))
+    }
     const pipeline = new Pipeline(options, checkpoint, await options.openSource(checkpoint.position))
     pipeline.#source.advance(options.journal.durable)
     // A catalogue that does not say it is of a time when a store that forgets was not thought of.

@@ -1,3 +1,4 @@
+import { receivedNs } from '../journal/record.ts'
 import type { RejectedPoint } from '../storage/port.ts'
 import type { Checkpoint, OutcomeTotals, Point, StoredMessage } from '../telemetry.ts'
 import type { BatchEntry, SealedBatch } from './batch-builder.ts'
@@ -38,7 +39,7 @@ export async function settleBatch(
   for (const { record, decoded } of batch.entries) {
     const own = refusals.size === 0 ? undefined : refusals.get(record.ordinal)
     const refused = decoded.refusals.length > 0 || own !== undefined
-    if (!refused && !deadLetters.has(record.ordinal)) continue
+    if (!refused && !deadLetters.has(record.ordinal, receivedNs(record))) continue
     deadLettered += 1
     const refusal = summarize([...decoded.refusals, ...(own ?? [])])
     if (refusal !== undefined) unsynced += deadLetters.append(record, refusal.reason, refusal.detail)
@@ -80,6 +81,12 @@ export interface JournalExtent {
   /** Oldest ordinal that is kept, and the one behind the last that is durable. */
   readonly oldest: number
   readonly durable: number
+  /**
+   * Highest position that a checkpoint of this journal can have; default `durable`. What was durable when the edge opened
+   * the journal, until a service has begun from there: ordinals above may be of records that came after those that it knew
+   * were lost.
+   */
+  readonly checkpointAtMost?: number
 }
 
 /**
@@ -95,7 +102,7 @@ export function startingCheckpoint(
       ? 'the catalogue has no checkpoint'
       : known.journal !== journal.uuid
         ? 'the checkpoint is of another journal'
-        : known.position > journal.durable
+        : known.position > (journal.checkpointAtMost ?? journal.durable)
           ? 'the checkpoint is ahead of the journal'
           : undefined
   if (known !== undefined && anew === undefined) return { checkpoint: known, anew }

@@ -29,7 +29,7 @@ export class FrameWalker {
   frameBytes = 0
   /** What lay between the frame before and this one, or before the end. */
   damage: DamagedRegion | undefined
-  /** Highest ordinal that a damaged frame with a good header claimed since the last good one, or −1. */
+  /** Highest ordinal that a damaged frame with a good header claims behind the last good one, or −1. */
   damagedOrdinal = -1
   readonly #files: FilePort
   readonly #fd: number
@@ -64,11 +64,6 @@ export class FrameWalker {
     this.#damageFrom = undefined
   }
 
-  /** Makes the current frame the next one again. */
-  back(): void {
-    this.#next = this.at
-  }
-
   /** Moves on to the next frame that checks. */
   step(): 'frame' | 'more' | 'end' {
     for (;;) {
@@ -78,8 +73,8 @@ export class FrameWalker {
         this.frameBytes = result
         this.#next += result
         this.damage = undefined
+        this.damagedOrdinal = -1
         if (this.#damageFrom !== undefined) this.#endDamage(this.#base + this.at)
-        else this.damagedOrdinal = -1
         return 'frame'
       }
       if (result === frameIncomplete && !this.#atEndOfFile) return 'more'

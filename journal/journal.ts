@@ -185,7 +185,8 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
       droppedRecords: this.#retention.droppedRecords,
       damagedRecords: this.#repaired.damagedRecords,
       damagedBytes: this.#repaired.damagedBytes,
-      cutBytes: this.#repaired.cutBytes
+      cutBytes: this.#repaired.cutBytes,
+      quarantinedFiles: this.#repaired.quarantinedFiles
     }
   }
 

@@ -46,4 +46,5 @@ export interface JournalStats {
   readonly damagedRecords: number
   readonly damagedBytes: number
   readonly cutBytes: number
+  readonly quarantinedFiles: number
 }

@@ -1,4 +1,4 @@
-import { encodeFrame, frameBytesOf } from './frame.ts'
+import { encodeFrame, frameBytesOf, markerBytes, maskBytes } from './frame.ts'
 import type { AppendRecord } from './record.ts'
 
 /** Bytes of a group that make it due, and the usual size of the buffers that records are encoded into. */
@@ -22,24 +22,25 @@ export class Pending {
   bytes = 0
   /** Bytes of the open group. */
   openBytes = 0
-  readonly #marker: number
+  readonly #marker: Buffer
   #open: Chunk[] = []
   #last: Chunk | undefined
   readonly #spare: Buffer[] = []
 
   constructor(marker: number) {
-    this.#marker = marker
+    this.#marker = markerBytes(marker)
   }
 
   /** Encodes a record into the open group. */
   append(record: AppendRecord, ordinal: number, receivedMs: number, receivedSubNs: number): void {
-    const size = frameBytesOf(record)
+    const room = frameBytesOf(record) + maskBytes
     let chunk = this.#last
-    if (chunk === undefined || chunk.length + size > chunk.bytes.length) chunk = this.#addChunk(size, ordinal)
+    if (chunk === undefined || chunk.length + room > chunk.bytes.length) chunk = this.#addChunk(room, ordinal)
+    const before = chunk.length
     chunk.length = encodeFrame(chunk.bytes, chunk.length, this.#marker, ordinal, receivedMs, receivedSubNs, record)
     chunk.end = ordinal + 1
-    this.bytes += size
-    this.openBytes += size
+    this.bytes += chunk.length - before
+    this.openBytes += chunk.length - before
   }
 
   /** Closes the open group and returns its chunks, in order. */

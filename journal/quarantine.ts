@@ -1,5 +1,5 @@
 import type { DamagedRegion } from './frame-walker.ts'
-import { isMissing, readFully, writeFully, type FilePort } from './files.ts'
+import { readFully, writeFully, type FilePort } from './files.ts'
 
 const folderName = 'quarantine'
 const longestCopyBytes = 1024 * 1024
@@ -27,13 +27,27 @@ export async function quarantineRegion(files: FilePort, folder: string, name: st
   }
 }
 
-/** Moves a whole file out of the journal's way. Returns false when that fails. */
+/**
+ * Moves a whole file out of the journal's way: to the folder `quarantine` or, where that fails, to another name. What is
+ * there already is kept. Returns false when neither can be done.
+ */
 export async function quarantineFile(files: FilePort, folder: string, name: string): Promise<boolean> {
+  const from = `${folder}/${name}`
   try {
     await files.makeFolder(`${folder}/${folderName}`)
-    await files.rename(`${folder}/${name}`, `${folder}/${folderName}/${name}`)
+    await files.rename(from, await freeName(files, `${folder}/${folderName}/${name}`))
     return true
-  } catch (error) {
-    return isMissing(error)
+  } catch {
+    return await files.rename(from, await freeName(files, `${from}.quarantine`)).then(
+      () => true,
+      () => false
+    )
+  }
+}
+
+async function freeName(files: FilePort, path: string): Promise<string> {
+  for (let number = 0; ; number++) {
+    const name = number === 0 ? path : `${path}.${number}`
+    if ((await files.stat(name)) === undefined) return name
   }
 }

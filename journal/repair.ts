@@ -6,26 +6,25 @@
  * whole; cut), damaged (a frame that does not check: its ordinal is used up, counted and quarantined), or clean. Appending
  * always begins a new segment, so nothing is ever glued to an old end.
  */
-import { randomInt, randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
-import { errnoOf, isNoSpace, loadFile, readFully, type FilePort } from './files.ts'
-import { FrameWalker } from './frame-walker.ts'
+import { arrangeSegments } from './arrange.ts'
+import { errnoOf, isNoSpace, readFully, type FilePort } from './files.ts'
 import {
   checkFrame,
   claimedFrameBytes,
   decodeSegmentHeader,
   frameHeaderBytes,
   frameIncomplete,
-  frameOrdinal,
-  frameReceived,
-  segmentHeaderBytes,
-  type SegmentHeader
+  leastFrameBytes,
+  segmentHeaderBytes
 } from './frame.ts'
-import { loadMarks, saveMarks, type Marks } from './marks.ts'
+import { findSegments, identifyJournal } from './identify.ts'
+import { saveMarks, type Marks } from './marks.ts'
 import { quarantineFile, quarantineRegion } from './quarantine.ts'
 import type { SealedSegment } from './retention.ts'
 import { listSegments, type SegmentFile } from './segments.ts'
+import { surveySegment, type Damage } from './survey.ts'
 
 const tailBytes = 64 * 1024 * 1024
 
@@ -47,12 +46,15 @@ export interface RepairResult {
   readonly damagedBytes: number
   /** Bytes of torn ends that were cut. */
   readonly cutBytes: number
+  /** Files that were moved to quarantine. */
+  readonly quarantinedFiles: number
 }
 
 interface TailCounts {
   damagedRecords: number
   damagedBytes: number
   cutBytes: number
+  quarantinedFiles: number
 }
 
 interface CheckedSegment {
@@ -85,8 +87,10 @@ export async function openRepaired(options: RepairOptions): Promise<RepairResult
 
 async function repair(options: RepairOptions): Promise<RepairResult> {
   const { files, folder, log } = options
-  const marks = await identify(options)
-  const counts: TailCounts = { damagedRecords: 0, damagedBytes: 0, cutBytes: 0 }
+  const found = await findSegments(options)
+  const marks = await identifyJournal(options, found)
+  const quarantinedFiles = await arrangeSegments(options, found, marks)
+  const counts: TailCounts = { damagedRecords: 0, damagedBytes: 0, cutBytes: 0, quarantinedFiles }
   let last: CheckedSegment | undefined
   let checkedBytes = 0
   let behind = Infinity
@@ -106,7 +110,10 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
     const stat = await files.stat(path)
     segments.push({ path, first, end: Math.min(end, head), bytes: stat?.bytes ?? 0 })
   }
-  if (counts.damagedRecords > 0 || counts.cutBytes > 0) log.warn({ ...counts, head }, 'the journal was repaired')
+  const damaged = counts.damagedRecords + counts.damagedBytes + counts.quarantinedFiles > 0
+  // A torn end alone is what a crash leaves behind.
+  if (damaged || counts.cutBytes > 0)
+    log.warn({ ...(damaged ? { code: 'TG_JOURNAL_DAMAGED' } : {}), ...counts, head }, 'the journal was repaired')
   await saveMarks(files, folder, marks).catch((error: unknown) => {
     // A full disk must not keep the process from starting.
     if (!isNoSpace(error)) throw error
@@ -115,50 +122,7 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
   return { marks, head, nextSequence, segments, lastReceived: last?.received ?? { ms: 0, subNs: 0 }, ...counts }
 }
 
-/**
- * Finds out which journal this is: by its marks, or by the newest header where the marks are missing or agree with no
- * segment. Segments of other journals are moved away.
- */
-async function identify({ files, folder, log }: RepairOptions): Promise<Marks> {
-  const segments = await listSegments(files, folder)
-  const headers = new Map<SegmentFile, SegmentHeader>()
-  for (const segment of segments) {
-    const bytes = await loadFile(files, segment.path, segmentHeaderBytes)
-    const header = bytes === undefined ? undefined : decodeSegmentHeader(bytes)
-    if (header !== undefined) headers.set(segment, header)
-  }
-  const known = [...headers.values()]
-  const newest = known.at(-1)
-  let marks = await loadMarks(files, folder)
-  if (newest !== undefined && (marks === undefined || known.every(header => header.uuid !== marks?.uuid))) {
-    if (marks !== undefined) log.warn({ marks: marks.uuid, segments: newest.uuid }, 'the marks are of another journal than the segments')
-    marks = { uuid: newest.uuid, marker: newest.marker, droppedBelow: 0, committedBelow: 0 }
-  }
-  if (marks === undefined) {
-    const marker = (await findMarker(files, segments)) ?? randomInt(1, 0x1_0000_0000)
-    marks = { uuid: randomUUID(), marker, droppedBelow: 0, committedBelow: 0 }
-    log.info({ journal: marks.uuid }, 'a new journal begins')
-  }
-  for (const [segment, header] of headers) {
-    if (header.uuid === marks.uuid) continue
-    log.warn({ segment: segment.name, journal: header.uuid }, 'a segment of another journal was moved to quarantine')
-    await quarantineFile(files, folder, segment.name)
-  }
-  return marks
-}
-
-/** The marker of a journal that lost its marks and every header: what a frame right behind a header begins with. */
-async function findMarker(files: FilePort, segments: readonly SegmentFile[]): Promise<number | undefined> {
-  for (const segment of segments.toReversed()) {
-    const bytes = await loadFile(files, segment.path, segmentHeaderBytes + 1024 * 1024)
-    if (bytes === undefined || bytes.length < segmentHeaderBytes + frameHeaderBytes) continue
-    const marker = bytes.readUInt32LE(segmentHeaderBytes)
-    if (checkFrame(bytes, segmentHeaderBytes, bytes.length, marker) > 0) return marker
-  }
-  return undefined
-}
-
-/** Walks one segment of the tail. Undefined when it held nothing and is gone. `end` is Infinity for the last one. */
+/** Surveys one segment of the tail. Undefined when it held nothing and is gone. `end` is Infinity for the last one. */
 async function checkSegment(
   options: RepairOptions,
   marker: number,
@@ -168,59 +132,46 @@ async function checkSegment(
   const { files, folder, log } = options
   const fd = await files.open(segment.path, 'modify')
   let keep: 'keep' | 'remove' | 'quarantine' = 'keep'
-  let next = segment.first
-  let received: CheckedSegment['received']
-  const walker = new FrameWalker(files, fd, marker)
+  let checked: CheckedSegment
   try {
-    for (;;) {
-      const step = walker.step()
-      if (step === 'more') {
-        await walker.fill()
-        continue
-      }
-      if (step === 'end') break
-      const ordinal = frameOrdinal(walker.bytes, walker.at)
-      if (ordinal >= segment.end) break
-      if (ordinal < next) continue
-      if (ordinal > next) await countDamage(ordinal - next)
-      next = ordinal + 1
-      received = frameReceived(walker.bytes, walker.at)
-    }
+    const survey = await surveySegment({ files, fd, marker }, { from: segment.first, below: segment.end })
+    const { runs, received, claimed } = survey
+    const next = runs.at(-1)?.end ?? segment.first
+    checked = { end: next, bytes: survey.end, received }
+    await countDamage(next - segment.first - survey.found, survey.between)
     if (segment.end !== Infinity) {
-      if (next < segment.end) await countDamage(segment.end - next)
-      return { end: segment.end, bytes: walker.offset, received }
+      if (next < segment.end) await countDamage(segment.end - next, survey.behind)
+      return { ...checked, end: segment.end }
     }
-    const end = await classifyEnd(files, fd, walker.offset, marker)
-    if (end.kind === 'damaged' && (received !== undefined || walker.damagedOrdinal >= next || end.header)) {
+    const end = await classifyEnd(files, fd, survey.end, marker)
+    if (end.kind === 'damaged' && (received !== undefined || claimed >= next || end.header)) {
       // A header can claim anything; no more ordinals than frames have room for are believed.
-      const claimed = walker.damagedOrdinal < next + end.bytes ? walker.damagedOrdinal + 1 : 0
-      const behind = Math.max(next + 1, claimed)
-      await countDamage(behind - next)
-      next = behind
+      const believed = claimed < next + end.bytes / leastFrameBytes ? claimed + 1 : 0
+      checked = { ...checked, end: Math.max(next + 1, believed) }
+      await countDamage(checked.end - next, survey.behind)
     } else if (received === undefined) {
       keep = end.header || end.fileBytes === 0 ? 'remove' : 'quarantine'
     } else if (end.kind === 'torn') {
       counts.cutBytes += end.bytes
-      await settle(files.truncate(fd, walker.offset), log, segment.name)
+      await settle(files.truncate(fd, survey.end), log, segment.name)
     }
     // What a killed process left in the system's cache is taken for durable from here on.
     await settle(files.datasync(fd), log, segment.name)
   } finally {
     await files.close(fd)
   }
-  if (keep === 'keep') return { end: next, bytes: walker.offset, received }
+  if (keep === 'keep') return checked
   if (keep === 'remove') await settle(files.unlink(segment.path), log, segment.name)
   else {
-    log.warn({ segment: segment.name }, 'a segment without a record was moved to quarantine')
-    await quarantineFile(files, folder, segment.name)
+    log.warn({ code: 'TG_JOURNAL_DAMAGED', segment: segment.name }, 'a segment without a record was moved to quarantine')
+    if (await quarantineFile(files, folder, segment.name)) counts.quarantinedFiles++
   }
   return undefined
 
-  async function countDamage(records: number): Promise<void> {
+  async function countDamage(records: number, damage: Damage): Promise<void> {
     counts.damagedRecords += records
-    if (walker.damage === undefined) return
-    counts.damagedBytes += walker.damage.bytes
-    await quarantineRegion(files, folder, segment.name, fd, walker.damage)
+    counts.damagedBytes += damage.bytes
+    for (const region of damage.regions) await quarantineRegion(files, folder, segment.name, fd, region)
   }
 }
 

@@ -87,7 +87,8 @@ export class SegmentWriter {
     this.#fd = await files.open(path, 'create')
     this.active = segment
     this.#folderSynced = false
-    await writeFully(files, this.#fd, encodeSegmentHeader({ uuid, marker, first, createdMs: clock() }), segmentHeaderBytes, 0)
+    const header = encodeSegmentHeader({ uuid, marker, first, createdMs: clock(), sequence })
+    await writeFully(files, this.#fd, header, segmentHeaderBytes, 0)
     return segment
   }
 

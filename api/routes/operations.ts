@@ -29,9 +29,14 @@ const ReadinessBody = Type.Object(
     anonymous: Type.Union([Type.Literal('loopback'), Type.Literal('any'), Type.Literal('never')], {
       description: 'Who is served without credentials: this machine, anybody, nobody'
     }),
-    reasons: Type.Array(Type.Object({ code: Type.String(), message: Type.String() }), {
-      description: 'Also what is wrong without standing in the way'
-    })
+    reasons: Type.Array(
+      Type.Object({
+        code: Type.String(),
+        message: Type.String(),
+        counts: Type.Optional(Type.Record(Type.String(), Type.Integer(), { description: 'What the message says, as numbers' }))
+      }),
+      { description: 'Also what is wrong without standing in the way' }
+    )
   },
   { title: 'Readiness', description: 'Whether publishes can be acknowledged' }
 )
@@ -87,9 +92,16 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
     async (_request, reply) => {
       const { ready, mqttPort = null, reasons } = ports.readiness()
       const { anonymous } = ports.options
-      return await reply
-        .code(ready ? 200 : 503)
-        .send({ ready, mqttPort, anonymous, reasons: reasons.map(({ code, message }) => ({ code, message })) })
+      return await reply.code(ready ? 200 : 503).send({
+        ready,
+        mqttPort,
+        anonymous,
+        reasons: reasons.map(({ code, message, counts }) => ({
+          code,
+          message,
+          ...(counts === undefined ? {} : { counts: { ...counts } })
+        }))
+      })
     }
   )
 

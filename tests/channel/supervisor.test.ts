@@ -164,6 +164,32 @@ describe('Supervisor', () => {
     expect(supervisor.httpPort).toBe(4321)
   })
 
+  it('tells how far a checkpoint may reach: to where the journal was opened, until a service has told one', async () => {
+    const { made, checkpoints } = ports()
+    const lives = path.join(folder, 'checkpoint-lives')
+    const forgetful = path.join(folder, 'forgetful.mjs')
+    // It tells no checkpoint in its first life, and dies when it hears how far the journal is durable in the first two.
+    await writeFile(
+      forgetful,
+      `import { appendFileSync, readFileSync } from 'node:fs'
+      appendFileSync(${JSON.stringify(lives)}, 'x')
+      const life = readFileSync(${JSON.stringify(lives)}, 'utf8').length
+      process.on('message', message => {
+        if (message.type === 'start') process.send({ type: 'listening', port: 4321 })
+        if (message.type === 'journal' && life > 1) process.send({ type: 'checkpoint', position: message.checkpointAtMost })
+        if (message.type === 'durable' && life < 3) process.exit(3)
+      })
+      process.on('disconnect', () => process.exit(0))`
+    )
+    await using supervisor = await Supervisor.start({ ...made, modulePath: forgetful })
+    supervisor.openJournal(journal, 10)
+    supervisor.advance(50)
+    await eventually('the second life began', () => (checkpoints.length === 1 ? true : undefined))
+    supervisor.advance(60)
+    await eventually('the third life began', () => (checkpoints.length === 2 ? true : undefined))
+    expect(checkpoints).toEqual([10, 60])
+  })
+
   it('kills a service that hangs, and starts another', async () => {
     const { made, checkpoints } = ports({ hangsAfterMs: 1800 })
     await using supervisor = await Supervisor.start(made)

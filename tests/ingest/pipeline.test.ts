@@ -161,6 +161,48 @@ test('it goes on from the checkpoint of this journal, and anew from the oldest r
   })
 })
 
+test('a checkpoint may not be above what was durable when the journal was opened, until a service has begun from there', () => {
+  const totals = { stored: 50, deadLettered: 0, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 }
+  const checkpoint = { journal: journalUuid, position: 50, since: 0, totals }
+  const journal = { uuid: journalUuid, oldest: 0, durable: 80 }
+  expect(startingCheckpoint(checkpoint, { ...journal, checkpointAtMost: 50 }).anew).toBeUndefined()
+  expect(startingCheckpoint(checkpoint, { ...journal, checkpointAtMost: 49 })).toMatchObject({
+    checkpoint: { position: 0, since: 0 },
+    anew: expect.stringMatching(/ahead/)
+  })
+})
+
+test('a checkpoint that is ahead is replaced before a record is read, so that none that comes makes it look right', async () => {
+  const world = worldOf([])
+  const totals = { stored: 50, deadLettered: 0, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 }
+  world.storage.catalogue.stored = { journal: journalUuid, position: 50, since: 0, totals }
+  {
+    await using pipeline = await openPipeline(world)
+    expect(pipeline.position).toMatchObject({ position: 0, since: 0 })
+  }
+  expect(world.storage.catalogue.stored).toMatchObject({ position: 0, since: 0, totals: { stored: 0 } })
+  world.records.push(...many(60))
+  await using pipeline = await openPipeline(world)
+  await pipeline.waitFor(59, never)
+  expect(pipeline.position.totals).toMatchObject({ stored: 60 })
+  expect([...world.storage.rows.values()]).toEqual(Array.from({ length: 60 }, (_, ordinal) => ordinal))
+})
+
+test('a record with the ordinal of a lost one gets its own letter, or none', async () => {
+  const world = worldOf([recordOf({ ordinal: 0, payload: '{"lost' }), recordOf({ ordinal: 1, payload: '{"lost too' })])
+  {
+    await using pipeline = await openPipeline(world)
+    await pipeline.waitFor(1, never)
+  }
+  expect(world.letterJournal.records).toHaveLength(2)
+  world.storage.catalogue.stored = undefined
+  world.records.splice(0, 2, { ...good(0), receivedMs: 5 }, recordOf({ ordinal: 1, payload: '{"another', receivedMs: 6 }))
+  await using pipeline = await openPipeline(world)
+  await pipeline.waitFor(1, never)
+  expect(pipeline.position.totals).toMatchObject({ stored: 1, deadLettered: 1 })
+  expect(world.letterJournal.records.map(record => Buffer.from(record.payload).toString())).toEqual(['{"lost', '{"lost too', '{"another'])
+})
+
 test('ordinals that the journal leaves out without a word are damaged, not passed over', async () => {
   const world = worldOf(many(30))
   for (const hole of [0, 7, 8, 29]) Reflect.deleteProperty(world.records, hole)

@@ -1,51 +1,16 @@
-import { appendFile, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, readdir, truncate } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { segmentName } from '../../journal/frame.ts'
-import { appendRecords, makeFolder, openJournal, ordinalsOf, plain, readAll, recordOf, segmentPaths } from './fixture.ts'
-
-const frameBytesOf = async (folder: string): Promise<number[]> => {
-  // Frame starts of a single segment, by the length field of each header.
-  const [path] = await segmentPaths(folder)
-  const bytes = await readFile(path ?? '')
-  const starts: number[] = []
-  for (let at = 64; at < bytes.length; at += 20 + bytes.readUInt32LE(at + 8)) starts.push(at)
-  return starts
-}
-
-async function writeTen(folder: string): Promise<void> {
-  await using journal = await openJournal(folder)
-  await appendRecords(journal, 10)
-}
-
-async function expectRecords(folder: string, durable: number, missing: readonly number[]): Promise<void> {
-  const { records, gaps } = await readAll(folder, 0, durable)
-  expect(ordinalsOf(gaps, 'damaged')).toEqual(missing)
-  const expected = Array.from({ length: durable }, (_, index) => index).filter(ordinal => !missing.includes(ordinal))
-  expect(records.map(record => record.ordinal)).toEqual(expected)
-  expect(records.map(plain)).toEqual(expected.map(ordinal => plain(recordOf(ordinal))))
-}
-
-async function changeSegment(folder: string, change: (bytes: Buffer) => Buffer | undefined, index = 0): Promise<void> {
-  const path = (await segmentPaths(folder))[index] ?? ''
-  const bytes = await readFile(path)
-  await writeFile(path, change(bytes) ?? bytes)
-}
-
-/** Reopens, appends five more and reads everything. */
-async function reopenAndAppend(folder: string, head: number, missing: readonly number[]): Promise<void> {
-  await using journal = await openJournal(folder)
-  expect(journal.head).toBe(head)
-  await appendRecords(journal, 5)
-  await expectRecords(folder, head + 5, missing)
-}
+import { changeSegment, expectRecords, firstOf, framesOf, range, reopenAndAppend, writeTen } from './damage-fixture.ts'
+import { FaultyFiles, systemError } from './faulty-files.ts'
+import { appendRecords, makeFolder, openJournal, segmentPaths } from './fixture.ts'
 
 test('a torn tail is cut and the next record does not touch it', async () => {
   await using folder = await makeFolder()
   await writeTen(folder.path)
-  const starts = await frameBytesOf(folder.path)
-  await truncate((await segmentPaths(folder.path))[0] ?? '', (starts[9] ?? 0) + 33)
+  const frames = await framesOf(folder.path)
+  await truncate((await segmentPaths(folder.path))[0] ?? '', (frames[9]?.start ?? 0) + 33)
   await using journal = await openJournal(folder.path)
-  expect(journal.stats).toMatchObject({ cutBytes: 33, damagedRecords: 0 })
+  expect(journal.stats).toMatchObject({ cutBytes: 33, damagedRecords: 0, damagedBytes: 0, quarantinedFiles: 0 })
   expect(journal.head).toBe(9)
   await appendRecords(journal, 3)
   await expectRecords(folder.path, 12, [])
@@ -55,7 +20,26 @@ test('a tail of zeros is cut', async () => {
   await using folder = await makeFolder()
   await writeTen(folder.path)
   await appendFile((await segmentPaths(folder.path))[0] ?? '', Buffer.alloc(5000))
-  await reopenAndAppend(folder.path, 10, [])
+  expect(await reopenAndAppend(folder.path, 10, [])).toMatchObject({ cutBytes: 5000, damagedRecords: 0, damagedBytes: 0 })
+})
+
+test('zeros over the end of the last record are damage: it may have been acknowledged', async () => {
+  await using folder = await makeFolder()
+  await writeTen(folder.path)
+  const last = (await framesOf(folder.path)).at(-1) ?? expect.fail()
+  await changeSegment(folder.path, bytes => bytes.fill(0, last.start + 40))
+  expect(await reopenAndAppend(folder.path, 10, [9])).toMatchObject({
+    cutBytes: 0,
+    damagedRecords: 1,
+    damagedBytes: last.end - last.start
+  })
+})
+
+test('garbage behind the last record uses up one ordinal: it may be what is left of a record', async () => {
+  await using folder = await makeFolder()
+  await writeTen(folder.path)
+  await appendFile((await segmentPaths(folder.path))[0] ?? '', Buffer.alloc(700, 'garbage '))
+  expect(await reopenAndAppend(folder.path, 11, [10])).toMatchObject({ cutBytes: 0, damagedRecords: 1, damagedBytes: 700 })
 })
 
 for (const [name, offset] of [
@@ -72,121 +56,70 @@ for (const [name, offset] of [
     test(`a flipped bit in the ${name} of record ${ordinal} costs that record alone`, async () => {
       await using folder = await makeFolder()
       await writeTen(folder.path)
-      const start = (await frameBytesOf(folder.path))[ordinal] ?? 0
+      const frame = (await framesOf(folder.path))[ordinal] ?? expect.fail()
       await changeSegment(folder.path, bytes => {
-        bytes[start + offset] = (bytes[start + offset] ?? 0) ^ 4
+        bytes[frame.start + offset] = (bytes[frame.start + offset] ?? 0) ^ 4
         return bytes
       })
-      await expectRecords(folder.path, 10, [ordinal])
-      await reopenAndAppend(folder.path, 10, [ordinal])
+      const counts = { damagedRecords: 1, damagedBytes: frame.end - frame.start }
+      expect(await expectRecords(folder.path, 10, [ordinal])).toMatchObject(counts)
+      expect(await reopenAndAppend(folder.path, 10, [ordinal])).toMatchObject({ ...counts, quarantinedFiles: 0, cutBytes: 0 })
       expect(await readdir(`${folder.path}/quarantine`)).toHaveLength(1)
     })
   }
 }
 
-test('a flipped bit in the header of a segment costs no record', async () => {
-  for (const offset of [0, 9, 13, 30, 44, 61]) {
+for (const [name, offset] of [
+  ['magic', 0],
+  ['version', 9],
+  ['UUID', 13],
+  ['first ordinal', 30],
+  ['marker', 44],
+  ['sequence', 48],
+  ['CRC', 61]
+] as const) {
+  test(`a flipped bit in the ${name} of a segment's header costs no record`, async () => {
     await using folder = await makeFolder()
     await writeTen(folder.path)
     await changeSegment(folder.path, bytes => {
       bytes[offset] = (bytes[offset] ?? 0) ^ 1
       return bytes
     })
-    await reopenAndAppend(folder.path, 10, [])
-  }
-})
-
-test('a journal that lost its marks and its header is still read', async () => {
-  await using folder = await makeFolder()
-  await writeTen(folder.path)
-  await rm(`${folder.path}/marks`)
-  await changeSegment(folder.path, bytes => bytes.fill(0, 0, 64))
-  await reopenAndAppend(folder.path, 10, [])
-})
-
-test('a journal that lost its marks is the same journal', async () => {
-  await using folder = await makeFolder()
-  await using journal = await openJournal(folder.path)
-  await appendRecords(journal, 3)
-  await journal.close()
-  await rm(`${folder.path}/marks`)
-  await using again = await openJournal(folder.path)
-  expect(again.uuid).toBe(journal.uuid)
-  expect(again.head).toBe(3)
-})
-
-test('a missing segment in the middle is a gap of exactly its records', async () => {
-  await using folder = await makeFolder()
-  {
-    await using journal = await openJournal(folder.path, { segmentBytes: 2000 })
-    for (let group = 0; group < 6; group++) await appendRecords(journal, 10)
-  }
-  const paths = await segmentPaths(folder.path)
-  expect(paths.length).toBeGreaterThan(3)
-  const first = Number(/-(\d+)\.seg$/.exec(paths[1] ?? '')?.[1])
-  const end = Number(/-(\d+)\.seg$/.exec(paths[2] ?? '')?.[1])
-  await rm(paths[1] ?? '')
-  await reopenAndAppend(
-    folder.path,
-    60,
-    Array.from({ length: end - first }, (_, index) => first + index)
-  )
-})
-
-test('an empty file, a truncated header and junk where the last segment should be cost nothing', async () => {
-  for (const [content, kept] of [
-    [Buffer.alloc(0), false],
-    [Buffer.from('TGJOURNL\u0001'), true],
-    [Buffer.alloc(300, 'junk '), true]
-  ] as const) {
-    await using folder = await makeFolder()
-    await writeTen(folder.path)
-    const name = segmentName(77, 999)
-    await writeFile(`${folder.path}/${name}`, content)
-    await reopenAndAppend(folder.path, 10, [])
-    const quarantined = await readdir(`${folder.path}/quarantine`).catch((): string[] => [])
-    expect(quarantined).toEqual(kept ? [name] : [])
-  }
-})
-
-test('files that are no segments are left alone', async () => {
-  await using folder = await makeFolder()
-  await writeTen(folder.path)
-  await writeFile(`${folder.path}/notes.txt`, 'mine')
-  await writeFile(`${folder.path}/12-3.seg`, 'mine too')
-  await reopenAndAppend(folder.path, 10, [])
-  expect(await readFile(`${folder.path}/notes.txt`, 'utf8')).toBe('mine')
-  expect(await readFile(`${folder.path}/12-3.seg`, 'utf8')).toBe('mine too')
-})
-
-test('a segment of another journal is moved away', async () => {
-  await using folder = await makeFolder()
-  await using other = await makeFolder()
-  await writeTen(folder.path)
-  await writeTen(other.path)
-  const foreign = await readFile((await segmentPaths(other.path))[0] ?? '')
-  const name = segmentName(2, 10)
-  await writeFile(`${folder.path}/${name}`, foreign)
-  await reopenAndAppend(folder.path, 10, [])
-  expect(await readdir(`${folder.path}/quarantine`)).toEqual([name])
-})
-
-test('a payload that is a frame itself is never taken for a record', async () => {
-  await using folder = await makeFolder()
-  await using other = await makeFolder()
-  await writeTen(other.path)
-  const frames = (await readFile((await segmentPaths(other.path))[0] ?? '')).subarray(64)
-  {
-    await using journal = await openJournal(folder.path)
-    await appendRecords(journal, 1)
-    journal.append({ ...recordOf(1), payload: frames })
-    journal.append(recordOf(2))
-    await journal.drain()
-  }
-  const start = (await frameBytesOf(folder.path))[1] ?? 0
-  await changeSegment(folder.path, bytes => {
-    bytes[start + 8] = (bytes[start + 8] ?? 0) ^ 1
-    return bytes
+    expect(await reopenAndAppend(folder.path, 10, [])).toMatchObject({ damagedRecords: 0, damagedBytes: 0, quarantinedFiles: 0 })
   })
-  await expectRecords(folder.path, 3, [1])
+}
+
+test('a run of damaged records is one gap, and its bytes are counted once, by whoever opens and by whoever reads', async () => {
+  await using folder = await makeFolder()
+  await writeTen(folder.path)
+  const frames = await framesOf(folder.path)
+  const [from = 0, to = 0] = [frames[3]?.start, frames[6]?.start]
+  await changeSegment(folder.path, bytes => bytes.fill(0xaa, from, to))
+  const counts = { damagedRecords: 3, damagedBytes: to - from }
+  expect(await expectRecords(folder.path, 10, range(3, 6))).toMatchObject(counts)
+  expect(await reopenAndAppend(folder.path, 10, range(3, 6))).toMatchObject(counts)
+})
+
+test('damage at the seam, where a sync failed and the records were written again, costs what was acknowledged there alone', async () => {
+  await using folder = await makeFolder()
+  const faulty = new FaultyFiles()
+  {
+    await using journal = await openJournal(folder.path, { files: faulty.port, syncDelayMs: 0 })
+    await appendRecords(journal, 5)
+    let failures = 1
+    faulty.fault = call => {
+      if (call === 'datasync' && failures-- > 0) throw systemError('EIO')
+    }
+    await appendRecords(journal, 3)
+    faulty.fault = () => undefined
+    await appendRecords(journal, 2)
+  }
+  // The first segment has 0 … 4, and 5 … 7 void; the second one has these again.
+  expect((await segmentPaths(folder.path)).map(firstOf)).toEqual([0, 5])
+  const frames = await framesOf(folder.path)
+  expect(frames).toHaveLength(8)
+  const [from, to] = [(frames[4]?.start ?? 0) + 30, (frames[6]?.start ?? 0) + 30]
+  await changeSegment(folder.path, bytes => bytes.fill(0x55, from, to))
+  expect(await expectRecords(folder.path, 10, [4])).toMatchObject({ damagedRecords: 1 })
+  expect(await reopenAndAppend(folder.path, 10, [4])).toMatchObject({ damagedRecords: 1, quarantinedFiles: 0 })
 })

@@ -41,6 +41,19 @@ test('every record with a packet id that was there at the opening is visited, in
   expect(seen).toEqual(ordinals(1, 200).map(ordinal => expected(ordinal, clock())))
 })
 
+test('a payload with the marker of the journal, which is masked in the file, is visited as it was', async () => {
+  await using folder = await makeFolder()
+  const payload = Buffer.alloc(100, 1)
+  {
+    await using journal = await openJournal(folder.path)
+    payload.writeUInt32LE((await loadMarks(nodeFiles, folder.path))?.marker ?? 0, 30)
+    journal.append({ ...recordOf(1), payload })
+  }
+  await using journal = await openJournal(folder.path)
+  const [seen] = await tailOf(journal)
+  expect(seen?.['payload']).toEqual(plain({ ...recordOf(1), payload })['payload'])
+})
+
 test('only the newest bytes are read, wherever in a segment they begin', async () => {
   await using folder = await makeFolder()
   {
