@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { cycles, momentsOf, repeatedBy } from '../harness/cycles.ts'
@@ -19,6 +20,10 @@ async function fill(disk: SmallDisk, tidegate: Tidegate, leaveBytes: number): Pr
   await disk.fill(leaveBytes)
   await refuses(tidegate, 'TG_JOURNAL_FULL')
   await disk.fill(leaveBytes)
+}
+
+async function segmentsOf(folder: string): Promise<readonly string[]> {
+  return (await readdir(`${folder}/journal`)).filter(name => name.endsWith('.seg'))
 }
 
 /** Resolves when nothing is on its way between the disk and the clients any more. */
@@ -97,19 +102,23 @@ describeWhere(mountingFault(), `a disk that fills while Tidegate runs (${repeate
   it('with drop-oldest costs what was dropped, counted, and nothing else', async () => {
     await using disk = await SmallDisk.mount(diskBytes)
     const dropping = { ...set, 'journal.maxBytes': '8MiB', 'journal.whenFull': 'drop-oldest' }
-    await using tidegate = await Tidegate.start({ folder: `${disk.folder}/data`, set: dropping })
+    const folder = `${disk.folder}/data`
+    await using tidegate = await Tidegate.start({ folder, set: dropping })
     await using recorder = new Recorder('dropped')
     await recorder.connect(tidegate.mqttUrl, 20)
     const publishing = publishSteadily(recorder)
     await acknowledgedMore(recorder, 1_000)
     const service = tidegate.servicePid()
     if (service === undefined) throw new Error('no service')
-    // Only a service that does not read leaves anything that can be dropped; three segments of it.
+    // Only a service that does not read leaves anything that can be dropped; several segments of it.
     process.kill(service, 'SIGSTOP')
     try {
       await acknowledgedMore(recorder, 20_000)
       await disk.fill(reserveBytes - 8 * mib)
       await tidegate.logged(line => line.msg === 'the journal is full and drops its oldest records')
+      // The one that the service has open can be read to its end; two more are gone for good.
+      const kept = (await segmentsOf(folder)).length
+      await eventually('further segments are dropped', async () => ((await segmentsOf(folder)).length <= kept - 2 ? true : undefined))
     } finally {
       process.kill(service, 'SIGCONT')
     }

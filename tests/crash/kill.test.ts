@@ -20,7 +20,7 @@ describe(`${cycles} cycles of SIGKILL under load (${repeatedBy})`, () => {
       let tidegate = await Tidegate.start({ folder, ...ports })
       try {
         ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
-        await recorder.connect(tidegate.mqttUrl, 20)
+        await recorder.connect(tidegate.mqttUrl, 12)
         const publishing = publishSteadily(recorder)
         let kills = 0
         let readyAt = performance.now()
@@ -64,7 +64,7 @@ describe(`${cycles} cycles of SIGKILL under load (${repeatedBy})`, () => {
     let tidegate = await Tidegate.start({ folder, ...ports })
     try {
       ports = { mqttPort: tidegate.mqttPort, httpPort: tidegate.httpPort }
-      await recorder.connect(tidegate.mqttUrl, 20)
+      await recorder.connect(tidegate.mqttUrl, 12)
       const publishing = publishSteadily(recorder)
       let cutShort = 0
       for (let round = 1; round <= Math.min(cycles, 6); round++) {
@@ -95,7 +95,7 @@ describe(`${cycles} cycles of SIGKILL under load (${repeatedBy})`, () => {
       const moment = momentsOf('service')
       await using tidegate = await Tidegate.start()
       await using recorder = new Recorder('service')
-      await recorder.connect(tidegate.mqttUrl, 20)
+      await recorder.connect(tidegate.mqttUrl, 12)
       const publishing = publishSteadily(recorder)
       const secondsAway: number[] = []
       for (let cycle = 1; cycle <= cycles / 2; cycle++) {
