@@ -5,7 +5,7 @@ import { decodeFrame, decodeSegmentHeader, frameOrdinal, segmentHeaderBytes } fr
 import { loadMarks } from './marks.ts'
 import { quarantineRegion } from './quarantine.ts'
 import type { JournalBatch, JournalGap, JournalRecord } from './record.ts'
-import { listSegments, segmentFor, type SegmentFile } from './segments.ts'
+import { listSegments, nextFirst, segmentFor, type SegmentFile } from './segments.ts'
 
 export interface CursorOptions {
   readonly files: FilePort
@@ -118,8 +118,7 @@ export class JournalCursor {
       const segments = await listSegments(files, folder)
       const file = segmentFor(segments, this.position)
       if (file === undefined) {
-        const behind = segments.find(segment => segment.first > this.position)?.first ?? Infinity
-        await this.#addGap(Math.min(behind, limit), gaps)
+        await this.#addGap(Math.min(nextFirst(segments, this.position), limit), gaps)
         return undefined
       }
       try {
@@ -148,7 +147,7 @@ export class JournalCursor {
       return true
     }
     if (file !== undefined) open.file = file
-    const behind = segments.find(segment => segment.sequence > open.file.sequence && segment.first > this.position)?.first ?? Infinity
+    const behind = nextFirst(segments, this.position)
     if (ordinal === Infinity && behind === Infinity && limit === Infinity) {
       open.walker.restart()
       return false

@@ -72,7 +72,8 @@ export class Journal implements JournalWriter, AsyncDisposable {
    */
   static async open(options: JournalOptions): Promise<Journal> {
     const clock = options.clock ?? Date.now
-    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log, clock })
+    const { folder, log, pendingBytes = defaultPendingBytes } = options
+    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder, log, clock, pendingBytes })
     if (options.sync !== 'fsync') {
       options.log.warn(
         { sync: options.sync },

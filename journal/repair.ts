@@ -23,6 +23,7 @@ import {
   type SegmentHeader
 } from './frame.ts'
 import { loadMarks, saveMarks, type Marks } from './marks.ts'
+import { proveFolder, proveTail } from './proof.ts'
 import { quarantineFile, quarantineRegion } from './quarantine.ts'
 import type { SealedSegment } from './retention.ts'
 import { listSegments, type SegmentFile } from './segments.ts'
@@ -34,6 +35,8 @@ export interface RepairOptions {
   readonly folder: string
   readonly log: Logger
   readonly clock: () => number
+  /** Bytes of a group, but for its last record. */
+  readonly pendingBytes: number
 }
 
 /** What opening found. */
@@ -112,6 +115,7 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
     // A full disk must not keep the process from starting.
     if (!isNoSpace(error)) throw error
   })
+  await proveFolder(files, folder, log)
   const nextSequence = Math.max(0, ...kept.map(segment => segment.sequence)) + 1
   return { marks, head, nextSequence, segments, lastReceived: last?.received ?? { ms: 0, subNs: 0 }, ...counts }
 }
@@ -204,18 +208,19 @@ async function checkSegment(
       counts.cutBytes += end.bytes
       await settle(files.truncate(fd, walker.offset), log, segment.name)
     }
-    // What a killed process left in the system's cache is taken for durable from here on.
-    await settle(files.datasync(fd), log, segment.name)
+    if (keep === 'keep') {
+      const from = walker.offset - walker.frameBytes - options.pendingBytes
+      await proveTail({ files, fd, log, segment: segment.name, from, to: walker.offset })
+    }
   } finally {
     await files.close(fd)
   }
   if (keep === 'keep') return { end: next, bytes: walker.offset, received }
-  if (keep === 'remove') await settle(files.unlink(segment.path), log, segment.name)
-  else {
-    log.warn({ segment: segment.name }, 'a segment without a record was moved to quarantine')
-    await quarantineFile(files, folder, segment.name)
-  }
-  return undefined
+  if (keep === 'quarantine') log.warn({ segment: segment.name }, 'a segment without a record was moved to quarantine')
+  const gone =
+    keep === 'remove' ? await settle(files.unlink(segment.path), log, segment.name) : await quarantineFile(files, folder, segment.name)
+  // One that cannot be moved away goes on to answer for what begins at its first ordinal, and whoever reads sees it so.
+  return gone ? undefined : { end: segment.first, bytes: walker.offset, received }
 
   async function countDamage(records: number): Promise<void> {
     counts.damagedRecords += records
@@ -226,11 +231,13 @@ async function checkSegment(
 }
 
 /** Repairing an old segment may fail: what is appended goes to a new one, and the process must start. */
-async function settle(repairing: Promise<void>, log: Logger, segment: string): Promise<void> {
+async function settle(repairing: Promise<void>, log: Logger, segment: string): Promise<boolean> {
   try {
     await repairing
+    return true
   } catch (error) {
     log.error({ code: 'TG_JOURNAL_FAILING', err: error, segment }, 'an old segment cannot be repaired on the disk')
+    return false
   }
 }
 
