@@ -9,7 +9,7 @@ const flagsOf = {
 }
 // What a suite does when it is not told: more than in `npm test`, where it runs too.
 /** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
-const defaults = { journal: { TIDEGATE_JOURNAL_SEEDS: '2500' } }
+const defaults = { journal: { TIDEGATE_JOURNAL_SEEDS: '4000' } }
 
 const [project = '', ...args] = process.argv.slice(2)
 const variables = flagsOf[project]
