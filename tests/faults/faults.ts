@@ -10,6 +10,9 @@ export interface Fault {
 }
 
 const endToEnd = 'tests/e2e/acknowledged.test.ts'
+/** The journal on a simulated disk: seeds, and stories that broke a promise once. */
+const simulation = 'tests/journal/simulation/promises.test.ts'
+const simulatedStories = 'tests/journal/simulation/stories.test.ts'
 
 /** One record in 100,000: the end-to-end suite sends 105,000. */
 const rare = (ordinal: string): string => `${ordinal} % 100_000 === 77_777`
@@ -31,11 +34,53 @@ export const faults: readonly Fault[] = [
     caughtBy: ['tests/journal/group-commit.test.ts']
   },
   {
+    name: 'groups are not synced, on a simulated disk',
+    file: 'journal/segment-writer.ts',
+    find: 'await files.datasync(this.#fd)\n',
+    replace: '',
+    caughtBy: [simulation]
+  },
+  {
     name: 'the folder of a new segment is not synced',
     file: 'journal/segment-writer.ts',
     find: 'await files.syncFolder(folder)\n',
     replace: '',
     caughtBy: ['tests/journal/group-commit.test.ts']
+  },
+  {
+    name: 'the folder of a new segment is not synced, on a simulated disk',
+    file: 'journal/segment-writer.ts',
+    find: 'await files.syncFolder(folder)\n',
+    replace: '',
+    caughtBy: [simulation]
+  },
+  {
+    name: 'a failed sync is taken for one',
+    file: 'journal/segment-writer.ts',
+    find: 'await files.datasync(this.#fd)\n',
+    replace: 'await files.datasync(this.#fd).catch(() => undefined)\n',
+    caughtBy: [simulation]
+  },
+  {
+    name: 'the marks are not synced',
+    file: 'journal/files.ts',
+    find: 'await files.datasync(fd)\n',
+    replace: '',
+    caughtBy: [simulation]
+  },
+  {
+    name: 'what opening finds in the cache is taken for written',
+    file: 'journal/proof.ts',
+    find: 'await writeFully(files, fd, bytes, bytes.length, to - bytes.length)\n',
+    replace: '',
+    caughtBy: [simulatedStories]
+  },
+  {
+    name: 'the folder that opening finds is taken for synced',
+    file: 'journal/repair.ts',
+    find: '  await proveFolder(files, folder, log)\n',
+    replace: '',
+    caughtBy: [simulatedStories]
   },
   {
     name: 'a failed sync is tried again on the same file',
@@ -129,6 +174,27 @@ export const faults: readonly Fault[] = [
     find: 'await clock.sleep(backOffMs, signal)\n',
     replace: 'if (failures > 3) return undefined\n      await clock.sleep(backOffMs, signal)\n',
     caughtBy: ['tests/ingest/pipeline.test.ts']
+  },
+  {
+    name: 'the newest segment goes before the marks say where the ordinals go on',
+    file: 'journal/retention.ts',
+    find: 'if (this.#segments.length === 1 && end === first) await this.saveCommitted()\n',
+    replace: '',
+    caughtBy: [simulatedStories]
+  },
+  {
+    name: 'segments are dropped before the marks say so',
+    file: 'journal/retention.ts',
+    find: 'await this.#saveMarks({ ...this.#marks, droppedBelow: Math.max(oldest.end, this.#marks.droppedBelow) })\n',
+    replace: '',
+    caughtBy: [simulation]
+  },
+  {
+    name: 'committed segments go at once',
+    file: 'journal/retention.ts',
+    find: 'const graceMs = 60_000\n',
+    replace: 'const graceMs = 0\n',
+    caughtBy: [simulation]
   },
   {
     name: 'segments that are not committed are removed with the committed ones',
@@ -258,9 +324,16 @@ export const faults: readonly Fault[] = [
   {
     name: 'the letter of a lost record stands for another with its ordinal',
     file: 'ingest/dead-letters.ts',
-    find: 'if (this.has(record.ordinal, receivedNs(record))) return 0\n',
+    find: 'if (this.has(record.ordinal, received)) return 0\n',
     replace: 'if (this.has(record.ordinal)) return 0\n',
     caughtBy: ['tests/ingest/pipeline.test.ts']
+  },
+  {
+    name: 'a frame is trusted without its CRC, on a simulated disk',
+    file: 'journal/frame.ts',
+    find: 'if (crc32(bytes.subarray(offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged\n',
+    replace: '',
+    caughtBy: [simulation]
   },
   {
     name: 'a QoS 0 publish that is shed is not counted',
