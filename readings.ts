@@ -3,7 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Config } from './config.ts'
 import { TidegateError } from './errors.ts'
+import { realClock } from './ingest/clock.ts'
 import { DeadLetters } from './ingest/dead-letters.ts'
+import { Ledger } from './ingest/ledger.ts'
+import { countLetters } from './ingest/letter-accounts.ts'
+import { Pace } from './ingest/pace.ts'
 import { Pipeline, type Committed } from './ingest/pipeline.ts'
 import { startingCheckpoint, type JournalExtent } from './ingest/settlement.ts'
 import { Journal } from './journal/journal.ts'
@@ -16,6 +20,8 @@ const firstRetryMs = 200
 const longestRetryMs = 5_000
 /** Letters are few and each waits for the disk, so they are synced at once. */
 const lettersSyncDelayMs = 1
+/** Share of the time that counting the letters may have. */
+const lettersShare = 0.25
 
 export interface ReadingsOptions {
   readonly config: Config
@@ -39,13 +45,15 @@ export class Readings implements AsyncDisposable {
   readonly storage: Storage
   readonly deadLetters: DeadLetters
   readonly pipeline: Pipeline
+  readonly ledger: Ledger
   readonly #letters: Journal
 
-  private constructor(storage: Storage, letters: Journal, deadLetters: DeadLetters, pipeline: Pipeline) {
+  private constructor(storage: Storage, letters: Journal, deadLetters: DeadLetters, pipeline: Pipeline, ledger: Ledger) {
     this.storage = storage
     this.#letters = letters
     this.deadLetters = deadLetters
     this.pipeline = pipeline
+    this.ledger = ledger
   }
 
   /** Opens everything, trying again with back-off while a folder or database cannot be opened. */
@@ -89,10 +97,11 @@ export class Readings implements AsyncDisposable {
           records: { journal: journal.uuid, position: checkpoint.position },
           log: lettersLog
         })
+        const folder = path.join(config.data, 'journal')
         const pipeline = await Pipeline.open({
           openSource: async from =>
             await JournalReader.open({
-              folder: path.join(config.data, 'journal'),
+              folder,
               from,
               durable: journal.durable,
               log: log.child({ room: 'journal' })
@@ -105,7 +114,8 @@ export class Readings implements AsyncDisposable {
           onStopped,
           log: log.child({ room: 'ingest' })
         })
-        return new Readings(storage, letters, deadLetters, pipeline)
+        const ledger = openLedger({ config, journal, log, storage, letters, deadLetters, pipeline })
+        return new Readings(storage, letters, deadLetters, pipeline, ledger)
       } catch (error) {
         for (const resource of opened.toReversed()) await resource[Symbol.asyncDispose]()
         throw error
@@ -114,10 +124,46 @@ export class Readings implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.ledger[Symbol.asyncDispose]()
     await this.pipeline.close()
     await this.storage[Symbol.asyncDispose]()
     await this.#letters.close()
   }
+}
+
+function openLedger(of: {
+  readonly config: Config
+  readonly journal: JournalExtent
+  readonly log: Logger
+  readonly storage: Storage
+  readonly letters: Journal
+  readonly deadLetters: DeadLetters
+  readonly pipeline: Pipeline
+}): Ledger {
+  const { config, journal, storage, letters, deadLetters, pipeline } = of
+  // What a check finds damaged is the ledger's to say, once.
+  const log = of.log.child({}, { level: 'silent' })
+  const records = { journal: journal.uuid, since: pipeline.position.since }
+  return Ledger.open({
+    pipeline,
+    storage,
+    scan: range => scan({ folder: path.join(config.data, 'journal'), ...range, log }),
+    letters: {
+      accounts: async signal =>
+        await countLetters({
+          scan: range => scan({ folder: lettersFolder(config), ...range, log }),
+          letters,
+          records,
+          pace: new Pace({ clock: realClock, signal, share: () => lettersShare }),
+          signal
+        }),
+      get unsettled() {
+        return deadLetters.unsettled
+      }
+    },
+    clock: realClock,
+    log: of.log.child({ room: 'ledger' })
+  })
 }
 
 function lettersFolder(config: Config): string {

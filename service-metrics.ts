@@ -14,7 +14,7 @@ export function bindServiceMetrics(
   const { readings, stream, link } = service
   const { storage } = readings
   bindProcessMetrics(metrics, 'service')
-  bindIngestMetrics(metrics, readings.pipeline, readings.deadLetters)
+  bindIngestMetrics(metrics, readings)
   bindStreamMetrics(metrics, stream)
   metrics.bind('tidegate_ingest_checkpoint_position', () => readings.pipeline.position.position)
   metrics.bind('tidegate_store_up', () => (storage.outage === undefined ? 1 : 0))

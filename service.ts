@@ -17,7 +17,6 @@ import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Readings } from './readings.ts'
 import { bindServiceMetrics } from './service-metrics.ts'
-import { outcomes } from './telemetry.ts'
 
 /** Client id of publishes that come by HTTP. */
 const httpClientId = 'http'
@@ -170,14 +169,12 @@ class Service {
   async #ledger(readings: Readings): Promise<Ledger> {
     const { since, position, totals } = readings.pipeline.ledger()
     const { head, shed, resends, refused } = await this.#link.counts()
-    const accounted = outcomes.reduce((sum, outcome) => sum + totals[outcome], 0)
-    const inJournal = head - position
     return {
       since,
       accepted: head - since,
       ...totals,
-      inJournal,
-      balanced: accounted === position - since && inJournal >= 0,
+      inJournal: head - position,
+      check: readings.ledger.newest,
       sinceStart: { shed, resends, refused }
     }
   }

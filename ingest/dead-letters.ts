@@ -129,6 +129,11 @@ export class DeadLetters {
     return this.#recent.has(recordOrdinal)
   }
 
+  /** Letters of records that are not below the checkpoint yet. */
+  get unsettled(): number {
+    return this.#recent.size
+  }
+
   /** Letters of records below the checkpoint are not asked for again. */
   forgetBelow(position: number): void {
     for (const ordinal of this.#recent) if (ordinal < position) this.#recent.delete(ordinal)

@@ -16,7 +16,18 @@ import { countStatement, lastStatement } from './influx-ql.ts'
 import { rawRows } from './influx-raw.ts'
 import { byMeasurement, compareText, timeOf, valueOf } from './influx-sources.ts'
 import { InfluxWriter } from './influx-writer.ts'
-import type { Aggregate, AggregateRow, Batch, LatestValue, RawRow, RejectedPoint, RowQuery, Storage, StorageOptions } from './port.ts'
+import type {
+  Aggregate,
+  AggregateRow,
+  Batch,
+  LatestValue,
+  RawRow,
+  RejectedPoint,
+  RowQuery,
+  Storage,
+  StorageOptions,
+  StoreAccounts
+} from './port.ts'
 
 export interface InfluxStoreOptions extends StorageOptions {
   readonly url: string
@@ -148,6 +159,11 @@ export class InfluxStore implements Storage {
       })
     }
     return count
+  }
+
+  /** A server keeps no tally, so its points are not counted. */
+  async accounts(): Promise<StoreAccounts> {
+    return { checkpoint: await this.catalogue.storedCheckpoint(), points: undefined }
   }
 
   /** Ends requests, waits for the write that runs, and closes the catalogue. A second call waits for the first. */

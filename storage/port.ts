@@ -131,8 +131,25 @@ export interface Storage extends AsyncDisposable {
   ): AsyncIterable<readonly AggregateRow[]>
   /** The newest value of each field by event time. */
   latest(device: string, fields: readonly string[], signal: AbortSignal): Promise<readonly LatestValue[]>
-  /** Points (values of one series at one time) in the store; for the ledger and for tests. */
+  /** Points (values of one series at one time) in the store; for tests. */
   countPoints(): Promise<number>
+  /** What the ledger is held against: read from the disk, not from memory, and all of one moment. */
+  accounts(): Promise<StoreAccounts>
+}
+
+/** What happened to points since the database was made: inserted − replaced − expired are in the table. */
+export interface PointTally {
+  readonly inserted: number
+  readonly replaced: number
+  readonly expired: number
+}
+
+/** What a store counts of itself, all of one moment. */
+export interface StoreAccounts {
+  /** The durable checkpoint; undefined in a new catalogue. */
+  readonly checkpoint: Checkpoint | undefined
+  /** Points counted one by one, and the tally that every transaction keeps; undefined where a store keeps none (influx). */
+  readonly points: { readonly counted: number; readonly tally: PointTally } | undefined
 }
 
 export interface LatestValue {

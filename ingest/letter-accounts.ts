@@ -1,0 +1,58 @@
+import type { JournalRecord } from '../journal/record.ts'
+import { isObject } from './codecs/json.ts'
+import type { Scan } from './journal-count.ts'
+import type { Pace } from './pace.ts'
+
+/** What has become of the dead letters whose records the ledger's totals count. */
+export interface LetterAccounts {
+  readonly kept: number
+  /** Replayed or purged. */
+  readonly tombstoned: number
+  /** Gone because of the cap. */
+  readonly evicted: number
+}
+
+export interface LetterCountOptions {
+  /** Of the letters' own journal. */
+  readonly scan: Scan
+  readonly letters: { readonly oldest: number; readonly durable: number }
+  /** The records that count: of this journal, from this ordinal on. */
+  readonly records: { readonly journal: string; readonly since: number }
+  readonly pace: Pace
+  readonly signal: AbortSignal
+}
+
+/**
+ * Counts the letters in the files. One that is in no file although its segment is counts as nothing; what lies below the
+ * oldest segment is evicted. Undefined when it cannot be known whose the evicted ones were, since letters outlive the totals,
+ * and when the signal came first.
+ */
+export async function countLetters(options: LetterCountOptions): Promise<LetterAccounts | undefined> {
+  const { scan, letters, records, pace, signal } = options
+  let kept = 0
+  let others = 0
+  /** Letters come in order, so those that are evicted lie below the first that is found. */
+  let first = letters.durable
+  for await (const batch of scan({ from: 0, to: letters.durable })) {
+    for (const letter of batch.records) {
+      first = Math.min(first, letter.ordinal)
+      if (isOf(letter, records)) kept += 1
+      else others += 1
+    }
+    await pace.rest()
+    if (signal.aborted) return undefined
+  }
+  // Read when everything else is: a segment that goes meanwhile is in one of the two, never in both.
+  const evicted = Math.min(first, letters.oldest)
+  if (evicted > 0 && (others > 0 || records.since > 0)) return undefined
+  return { kept, tombstoned: 0, evicted }
+}
+
+function isOf(letter: JournalRecord, records: { readonly journal: string; readonly since: number }): boolean {
+  try {
+    const why: unknown = JSON.parse(Buffer.from(letter.properties ?? []).toString('utf8'))
+    return isObject(why) && why['journal'] === records.journal && Number(why['ordinal']) >= records.since
+  } catch {
+    return false
+  }
+}
