@@ -195,6 +195,8 @@ class Service {
     }
     const outage = this.#readings?.storage.outage
     if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
+    for (const { message } of this.#readings?.ledger.newest?.faults ?? [])
+      reasons.push({ code: 'TG_LEDGER_UNBALANCED', message: `the ledger does not balance: ${message}` })
     return { ready, mqttPort: edge?.mqttPort, reasons }
   }
 }

@@ -18,10 +18,19 @@ export interface SealedBatch {
   readonly ignored: number
   readonly damaged: number
   readonly dropped: number
+  /** Records that would be one of the three, but had become dead letters when they were read before. */
+  readonly lettered: number
   /** Points of records that became one point of the batch, where that were several. */
   readonly mergedFrom: ReadonlyMap<Point, readonly Point[]>
   /** To be called when the batch is in the store. */
   readonly settled: () => void
+}
+
+/** Which records have their dead letter already: those that were read before, and not committed. */
+export interface KnownLetters {
+  has(recordOrdinal: number): boolean
+  /** How many of [from, to) have. */
+  countIn(from: number, to: number): number
 }
 
 interface SourceRun {
@@ -47,6 +56,7 @@ const pointsPerStep = 512
 /** Collects decoded records, in order, into one batch. Points of the same source and time are merged, field by field. */
 export class BatchBuilder {
   readonly from: number
+  readonly #letters: KnownLetters
   #to: number
   #bytes = 0
   #values = 0
@@ -59,10 +69,12 @@ export class BatchBuilder {
   #ignored = 0
   #damaged = 0
   #dropped = 0
+  #lettered = 0
 
-  constructor(from: number) {
+  constructor(from: number, letters: KnownLetters) {
     this.from = from
     this.#to = from
+    this.#letters = letters
   }
 
   /** Ordinal that comes next. */
@@ -102,7 +114,8 @@ export class BatchBuilder {
   *addInSteps(record: JournalRecord, decoded: Decoded): Generator<void, void, void> {
     this.#to = record.ordinal + 1
     if (decoded.outcome === 'ignored') {
-      this.#ignored += 1
+      if (this.#letters.has(record.ordinal)) this.#lettered += 1
+      else this.#ignored += 1
       return
     }
     this.#bytes += recordBytes + record.payload.byteLength + record.topic.length
@@ -118,8 +131,11 @@ export class BatchBuilder {
 
   /** Ordinals up to `to` that no one can read any more. */
   addGap(to: number, kind: 'damaged' | 'dropped'): void {
-    if (kind === 'damaged') this.#damaged += to - this.#to
-    else this.#dropped += to - this.#to
+    const lettered = this.#letters.countIn(this.#to, to)
+    const gone = to - this.#to - lettered
+    if (kind === 'damaged') this.#damaged += gone
+    else this.#dropped += gone
+    this.#lettered += lettered
     this.#to = to
   }
 
@@ -140,6 +156,7 @@ export class BatchBuilder {
       ignored: this.#ignored,
       damaged: this.#damaged,
       dropped: this.#dropped,
+      lettered: this.#lettered,
       mergedFrom,
       settled
     }

@@ -129,6 +129,13 @@ export class DeadLetters {
     return this.#recent.has(recordOrdinal)
   }
 
+  /** How many of the records [from, to) have? Known from the checkpoint on. */
+  countIn(from: number, to: number): number {
+    let count = 0
+    for (const ordinal of this.#recent) if (ordinal >= from && ordinal < to) count += 1
+    return count
+  }
+
   /** Letters of records that are not below the checkpoint yet. */
   get unsettled(): number {
     return this.#recent.size

@@ -11,8 +11,8 @@ const backlogRecords = 10_000
 /** Between the end of a check and the beginning of the next: at least, and with a backlog. */
 const shortestRestMs = 1000
 const longestRestMs = 60_000
-/** Counting has a twentieth of the time at most, so that a large table is counted less often. */
-const restPerCount = 19
+/** Counting has a fiftieth of the time at most, so that a large table is counted less often. */
+const restPerCount = 49
 
 /**
  * Holds the ledger against what is there, again and again in the background: a second after the last check when ingest has

@@ -224,7 +224,7 @@ export class Pipeline implements AsyncDisposable {
     const { signal } = this.#closing
     try {
       while (!signal.aborted) {
-        const builder = new BatchBuilder(this.#next)
+        const builder = new BatchBuilder(this.#next, this.#options.deadLetters)
         await this.#fill(builder)
         if (builder.empty) continue
         const batch = builder.seal(this.#decoder.types.takeNew(), this.#decoder.budget.seal())

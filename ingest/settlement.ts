@@ -17,7 +17,7 @@ const unsyncedBytes = 1024 * 1024
 /**
  * Gives every ordinal of a batch exactly one outcome. Resolves when the dead letters are durable, with the checkpoint that
  * follows `base`. May be called again for the same batch, also after a crash: a record gets one letter, and once it has
- * one it is dead-lettered, whatever the store says later.
+ * one it is dead-lettered, whatever the store, the routes or the journal say later.
  */
 export async function settleBatch(
   batch: SealedBatch,
@@ -57,7 +57,7 @@ function totalsAfter(totals: OutcomeTotals, batch: SealedBatch, deadLettered: nu
   return {
     ...totals,
     stored: totals.stored + batch.entries.length - deadLettered,
-    deadLettered: totals.deadLettered + deadLettered,
+    deadLettered: totals.deadLettered + deadLettered + batch.lettered,
     ignored: totals.ignored + batch.ignored,
     dropped: totals.dropped + batch.dropped,
     damaged: totals.damaged + batch.damaged

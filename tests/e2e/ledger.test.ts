@@ -47,6 +47,11 @@ async function expectFault(tidegate: Tidegate, fault: { readonly count: string; 
   expect(ledger).toMatchObject({ balanced: false, faults: [fault] })
   expect(ledger.faults).toHaveLength(1)
   expect(await balancedMetric(tidegate)).toBe('0')
+  const readiness = await fetch(`${tidegate.httpUrl}/readyz`)
+  expect([readiness.status, await readiness.json()]).toMatchObject([
+    200,
+    { reasons: expect.arrayContaining([expect.objectContaining({ code: 'TG_LEDGER_UNBALANCED' })]) }
+  ])
   await tidegate.logged(line => line.msg === 'the ledger does not balance')
   expect(tidegate.log.filter(line => line['code'] === 'TG_LEDGER_UNBALANCED')).toMatchObject([{ faults: [fault] }])
 }

@@ -6,6 +6,8 @@ import type { Field, Point } from '../../telemetry.ts'
 import { buildSource } from '../../telemetry.ts'
 import { fieldsOf, receivedMs, recordOf } from './fakes.ts'
 
+const noLetters = { has: () => false, countIn: () => 0 }
+
 function pointOf(ordinal: number, device: string, timeNs: number, fields: Record<string, number>): Point {
   const source = buildSource('m', device, [])
   return { source, timeNs: BigInt(timeNs), fields: Object.entries(fields).map(([name, value]): Field => ({ name, value })), ordinal }
@@ -34,7 +36,7 @@ test('points of a source and time are one, in order, field by field, and the rec
   })
   fc.assert(
     fc.property(fc.array(fc.array(reading, { maxLength: 3 }), { maxLength: 12 }), records => {
-      const builder = new BatchBuilder(0)
+      const builder = new BatchBuilder(0, noLetters)
       const model = new Map<string, Record<string, number>>()
       for (const [ordinal, readings] of records.entries()) {
         const points = readings.map(({ device, time, fields }) => pointOf(ordinal, device, time, fields))
@@ -60,7 +62,7 @@ test('points of a source and time are one, in order, field by field, and the rec
 })
 
 test('a device is seen once a batch: messages, points, first and last time, and the client that published last', () => {
-  const builder = new BatchBuilder(3)
+  const builder = new BatchBuilder(3, noLetters)
   const add = (ordinal: number, clientId: string, devices: readonly string[], kind: Decoded['kind'] = 'json'): void => {
     const points = devices.map((device, index) => pointOf(ordinal, device, ordinal * 10 + index, { v: ordinal }))
     builder.add(recordOf({ ordinal, clientId }), decodedOf(points, kind))
@@ -83,7 +85,7 @@ test('a device is seen once a batch: messages, points, first and last time, and 
 
 test('a record of very many points of one time is one point, added in steps, and knows all that it was made of', () => {
   const points = Array.from({ length: 30_000 }, (_, index) => pointOf(3, 'a', 5, { [`f${index % 700}`]: index }))
-  const builder = new BatchBuilder(3)
+  const builder = new BatchBuilder(3, noLetters)
   let steps = 0
   for (const adding = builder.addInSteps(recordOf({ ordinal: 3 }), decodedOf(points)); adding.next().done !== true;) steps += 1
   expect(steps).toBeGreaterThan(50)
