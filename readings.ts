@@ -143,17 +143,16 @@ function openLedger(of: {
   const { config, journal, storage, letters, deadLetters, pipeline } = of
   // What a check finds damaged is the ledger's to say, once.
   const log = of.log.child({}, { level: 'silent' })
-  const records = { journal: journal.uuid, since: pipeline.position.since }
   return Ledger.open({
     pipeline,
     storage,
     scan: range => scan({ folder: path.join(config.data, 'journal'), ...range, log }),
     letters: {
-      accounts: async signal =>
+      accounts: async (below, signal) =>
         await countLetters({
           scan: range => scan({ folder: lettersFolder(config), ...range, log }),
           letters,
-          records,
+          records: { journal: journal.uuid, from: pipeline.position.since, to: below },
           pace: new Pace({ clock: realClock, signal, share: () => lettersShare }),
           signal
         }),

@@ -38,8 +38,11 @@ export interface LedgerSources {
   readonly storage: Pick<Storage, 'accounts'>
   readonly scan: Scan
   readonly letters: {
-    /** Counted from the files: letters of records that the totals count. Undefined when they cannot be. */
-    accounts(signal: AbortSignal): Promise<LetterAccounts | undefined>
+    /**
+     * Counted from the files: letters of records that the totals count, below the ordinal. Undefined when they cannot be.
+     * With letters of records beyond it no letter is missed, but one too few may be hidden by one that is on its way.
+     */
+    accounts(below: number, signal: AbortSignal): Promise<LetterAccounts | undefined>
     /** Letters of records that are not below the checkpoint yet. */
     readonly unsettled: number
   }
@@ -69,7 +72,7 @@ export async function checkLedger(sources: LedgerSources, signal: AbortSignal): 
   const { position: begun, stats } = pipeline
   const { checkpoint: stored, points } = await storage.accounts()
   const checkpoint = stats.batches === 0 || stored === undefined ? begun : stored
-  const accounts = await letters.accounts(signal)
+  const accounts = await letters.accounts(checkpoint.position, signal)
   const letterCount = accounts && {
     accounts,
     least: checkpoint.totals.deadLettered,
@@ -117,8 +120,9 @@ function journalFault({ from, to, found, firstMissing }: JournalCount): LedgerFa
 }
 
 /**
- * A letter is durable before the checkpoint counts its record, and stays kept, tombstoned or evicted. So at any moment there
- * are at least as many as the checkpoint before it counts, and at most what the one after it counts and those on their way.
+ * A letter is durable before the checkpoint counts its record, and stays kept, tombstoned or evicted. So there are never fewer
+ * than the checkpoint counts. Evicted ones cannot be told from those of later records: at most there are as many as the next
+ * checkpoint counts, and those on their way.
  */
 function letterFault(count: LetterCount | undefined): LedgerFault | undefined {
   if (count === undefined) return undefined

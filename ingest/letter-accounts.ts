@@ -16,8 +16,8 @@ export interface LetterCountOptions {
   /** Of the letters' own journal. */
   readonly scan: Scan
   readonly letters: { readonly oldest: number; readonly durable: number }
-  /** The records that count: of this journal, from this ordinal on. */
-  readonly records: { readonly journal: string; readonly since: number }
+  /** The records that count: those of this journal, [from, to). */
+  readonly records: { readonly journal: string; readonly from: number; readonly to: number }
   readonly pace: Pace
   readonly signal: AbortSignal
 }
@@ -30,29 +30,31 @@ export interface LetterCountOptions {
 export async function countLetters(options: LetterCountOptions): Promise<LetterAccounts | undefined> {
   const { scan, letters, records, pace, signal } = options
   let kept = 0
-  let others = 0
+  let older = 0
   /** Letters come in order, so those that are evicted lie below the first that is found. */
   let first = letters.durable
   for await (const batch of scan({ from: 0, to: letters.durable })) {
     for (const letter of batch.records) {
       first = Math.min(first, letter.ordinal)
-      if (isOf(letter, records)) kept += 1
-      else others += 1
+      const ordinal = recordOf(letter, records.journal)
+      if (ordinal === undefined || ordinal < records.from) older += 1
+      else if (ordinal < records.to) kept += 1
     }
     await pace.rest()
     if (signal.aborted) return undefined
   }
   // Read when everything else is: a segment that goes meanwhile is in one of the two, never in both.
   const evicted = Math.min(first, letters.oldest)
-  if (evicted > 0 && (others > 0 || records.since > 0)) return undefined
+  if (evicted > 0 && (older > 0 || records.from > 0)) return undefined
   return { kept, tombstoned: 0, evicted }
 }
 
-function isOf(letter: JournalRecord, records: { readonly journal: string; readonly since: number }): boolean {
+/** The ordinal of the record that a letter was; undefined for one of another journal. */
+function recordOf(letter: JournalRecord, journal: string): number | undefined {
   try {
     const why: unknown = JSON.parse(Buffer.from(letter.properties ?? []).toString('utf8'))
-    return isObject(why) && why['journal'] === records.journal && Number(why['ordinal']) >= records.since
+    return isObject(why) && why['journal'] === journal ? Number(why['ordinal']) : undefined
   } catch {
-    return false
+    return undefined
   }
 }

@@ -96,6 +96,21 @@ test('a dead letter that is gone, or one too many, is a fault', async () => {
   }
 })
 
+test('asks for the letters of the records below the checkpoint on disk', async () => {
+  const counts = new Counts()
+  counts.pipeline.position = checkpointOf({ position: 37, stored: 15 })
+  const asked: number[] = []
+  counts.letters = {
+    accounts: below => {
+      asked.push(below)
+      return Promise.resolve({ kept: 5, tombstoned: 0, evicted: 0 })
+    },
+    unsettled: 0
+  }
+  expect(await faultsOf(counts)).toEqual([])
+  expect(asked).toEqual([34])
+})
+
 test('letters that are ahead of the checkpoint are none too many', async () => {
   const counts = new Counts()
   counts.letters = { accounts: () => Promise.resolve({ kept: 4, tombstoned: 2, evicted: 1 }), unsettled: 2 }

@@ -43,7 +43,8 @@ async function openLetters(folder: string, options: { readonly maxBytes?: number
         letters.append(recordOf({ ordinal, payload: Buffer.alloc(payloadBytes, ordinal) }), 'broken-json', 'at the end')
       await letters.durable()
     },
-    count: async () => await countLetters({ scan: scanLetters, letters: journal, records: { journal: uuid, since }, pace, signal }),
+    count: async (to = Infinity) =>
+      await countLetters({ scan: scanLetters, letters: journal, records: { journal: uuid, from: since, to }, pace, signal }),
     [Symbol.asyncDispose]: async () => await journal.close()
   }
 }
@@ -59,6 +60,7 @@ test('counts the letters that are in the files, also those of before a restart',
   await using letters = await openLetters(folder.path)
   await letters.append(40, 45)
   expect(await letters.count()).toEqual({ kept: 45, tombstoned: 0, evicted: 0 })
+  expect(await letters.count(42)).toEqual({ kept: 42, tombstoned: 0, evicted: 0 })
 })
 
 test('a letter that was taken out of its file counts as nothing', async () => {
