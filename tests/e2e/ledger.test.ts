@@ -6,11 +6,14 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { connectAsync } from 'mqtt'
 import { pino } from 'pino'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { EmbeddedDatabase } from '../../storage/embedded-database.ts'
 import { readFreshLedger, readLedger } from '../harness/recorder.ts'
 import { cutFrame } from '../harness/segments.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
+
+// Each starts Tidegate several times and waits for checks that are a second apart.
+vi.setConfig({ testTimeout: 180_000 })
 
 let folder = ''
 beforeEach(async () => {
