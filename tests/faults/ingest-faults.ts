@@ -172,7 +172,7 @@ export const ingestFaults: readonly Fault[] = [
   {
     name: 'a record that was dead-lettered before a crash counts as ignored',
     file: 'ingest/batch-builder.ts',
-    find: 'if (this.#letters.has(record.ordinal)) this.#lettered += 1',
+    find: 'if (this.#letters.has(record.ordinal, receivedNs(record))) this.#lettered += 1',
     replace: 'if (record.ordinal < 0) this.#lettered += 1',
     caughtBy: ['tests/ingest/pipeline.test.ts']
   },
@@ -209,7 +209,7 @@ export const ingestFaults: readonly Fault[] = [
   {
     name: 'a record that is written again gets a second dead letter',
     file: 'ingest/dead-letters.ts',
-    find: 'if (this.#recent.has(record.ordinal)) return 0\n',
+    find: 'if (this.has(record.ordinal, received)) return 0\n',
     replace: '',
     caughtBy: ['tests/ingest/pipeline-model.test.ts']
   },
