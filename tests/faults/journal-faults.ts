@@ -132,7 +132,7 @@ export const journalFaults: readonly Fault[] = [
   {
     name: 'a body may hold the marker of its journal',
     file: 'journal/frame.ts',
-    find: 'if (checked.indexOf(marker) !== -1) {\n',
+    find: 'if (checked.indexOf(marker[0] ?? 0) !== -1 && checked.indexOf(marker) !== -1) {\n',
     replace: 'if (checked.length === 0) {\n',
     caughtBy: ['tests/journal/moved-blocks.test.ts', 'tests/journal/corruption.test.ts']
   },
