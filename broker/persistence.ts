@@ -108,7 +108,7 @@ export class Persistence {
    */
   keepSent(clientId: string, packet: StoredPacket): void {
     const session = this.#sessionOf(clientId)
-    this.#enqueue(session, packet)
+    this.#keep(session, packet)
     this.#giveId(session, packet)
   }
 
@@ -163,7 +163,8 @@ export class Persistence {
 
   /** Queues at the lower QoS of both [MQTT-3.8.4-6], and as what an established subscription gets [MQTT-3.3.1-9]. */
   async outgoingEnqueue({ clientId, qos = 2 }: Target, packet: StoredPacket): Promise<void> {
-    this.#enqueue(this.#sessionOf(clientId), { ...packet, retain: false, qos: qos < packet.qos ? qos : packet.qos })
+    const queued = { ...packet, retain: false, qos: qos < packet.qos ? qos : packet.qos }
+    if (!this.#keep(this.#sessionOf(clientId), queued)) this.#options.statistics.offlineDropped += 1
   }
 
   async outgoingEnqueueCombi(targets: readonly Target[], packet: StoredPacket): Promise<void> {
@@ -225,16 +226,15 @@ export class Persistence {
     return session
   }
 
-  #enqueue({ outgoing }: StoredSession, packet: StoredPacket): void {
-    const { queuedMessages, queuedBytes, statistics } = this.#options
+  /** Keeps a message until it is acknowledged; false when the limits leave no room for it. */
+  #keep({ outgoing }: StoredSession, packet: StoredPacket): boolean {
+    const { queuedMessages, queuedBytes } = this.#options
     const bytes = bytesOf(packet)
-    if (outgoing.size >= Math.min(queuedMessages, maxPacketId) || this.#queuedBytes + bytes > queuedBytes) {
-      statistics.offlineDropped += 1
-      return
-    }
+    if (outgoing.size >= Math.min(queuedMessages, maxPacketId) || this.#queuedBytes + bytes > queuedBytes) return false
     const replaced = outgoing.get(packet.brokerCounter)
     this.#queuedBytes += bytes - (replaced === undefined ? 0 : bytesOf(replaced))
     outgoing.set(packet.brokerCounter, { ...packet, messageId: undefined })
+    return true
   }
 
   /**

@@ -6,7 +6,7 @@ interface OwedSuback {
   /** Return codes that aedes sends. */
   readonly granted: number
   /** Those of all filters, in the order in which they came. */
-  readonly returnCodes: readonly number[]
+  readonly returnCodes: Uint8Array
 }
 
 const suback = 0x90

@@ -58,8 +58,8 @@ export function encodeSubscribe(packetId: number, filters: ReadonlyMap<string, n
 }
 
 /** A SUBACK with these return codes. */
-export function encodeSuback(packetId: number, returnCodes: readonly number[]): Buffer {
-  return encodePacket(0x90, Buffer.from([packetId >> 8, packetId & 0xff, ...returnCodes]))
+export function encodeSuback(packetId: number, returnCodes: Uint8Array): Buffer {
+  return encodePacket(0x90, Buffer.concat([Buffer.from([packetId >> 8, packetId & 0xff]), returnCodes]))
 }
 
 function encodePacket(header: number, body: Buffer): Buffer {

@@ -76,12 +76,12 @@ export class SubscriberSide implements LinkOwner {
    * comes last, and answers so; the client is owed a return code for each that it sent [MQTT-3.8.4-5].
    */
   subscribe({ packetId, filters, qos }: FilterList, sessionFilters: Set<string>, limit: number): void {
-    const returnCodes: number[] = []
+    const returnCodes = new Uint8Array(filters.length)
     const allowed = new Map<string, number>()
     for (const [index, filter] of filters.entries()) {
       const allows = sessionFilters.has(filter) || sessionFilters.size < limit
       const asked = qos[index] ?? 0
-      returnCodes.push(allows ? asked : failure)
+      returnCodes[index] = allows ? asked : failure
       if (!allows) continue
       sessionFilters.add(filter)
       allowed.set(filter, asked)
