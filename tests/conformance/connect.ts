@@ -13,6 +13,7 @@ import {
   uint16,
   until
 } from '../broker/raw-client.ts'
+import { FakeJournal } from '../broker/fake-journal.ts'
 import { accepts, ask, bytes, closesOn, gets, join, rawConnect, refuses, say, subscriber, unsubscribe } from './wire.ts'
 import type { Check, Checks, Served } from './wire.ts'
 
@@ -260,6 +261,15 @@ export const connecting = {
     await pinging.untilClosed()
     await publishing.untilClosed()
     expect(await ask(unlimited, 1, pingreq)).toEqual(['pingresp'])
+    // The deviation: while the socket is not read.
+    const journal = new FakeJournal()
+    await using full = await serveBroker({ journal, limits: { heldBytes: 4096 } })
+    using unread = await RawClient.connect(full.port, 'unread', { keepAlive: 2 })
+    journal.become('full')
+    unread.send(...Array.from({ length: 200 }, (_, at) => publish('a', Buffer.alloc(1000), { qos: 1, id: at + 1 })))
+    await until(() => full.broker.stats.pausedSockets === 1, 'the socket is not read')
+    clock.advance(60_000)
+    expect(full.broker.connectedClientIds()).toEqual(['unread'])
   },
   'MQTT-3.1.3-1': async served => {
     using watcher = await subscriber(served, ['topic', 0], ['last', 0])

@@ -125,7 +125,7 @@ export const format = {
     await ask(client, 1, subscribe(1, ['a', 2]))
     await ask(client, 1, pingreq)
     await ask(client, 3, publish('a', 'x', { qos: 2, id: 2 }), pubrel(2))
-    const id = publishId(client.raw.at(-1)) || publishId(client.raw.at(-2))
+    const id = publishId(client.raw.find(raw => (raw[0] ?? 0) >> 4 === 3))
     await ask(client, 1, pubrec(id))
     await ask(client, 1, pubcomp(id), publish('b', 'x', { qos: 1, id: 3 }))
     await ask(client, 1, unsubscribe(4, 'a'))

@@ -279,6 +279,10 @@ export const flows = {
     // The same bytes without DUP are another message.
     expect(await ask(client, 1, publish('a', 'third', { qos: 1, id: 5 }))).toEqual(['puback:5'])
     expect(served.journal.records.map(({ payload }) => payload)).toEqual(['first', 'second', 'third', 'third'])
+    // With DUP other bytes are. The deviation: with DUP the same bytes are not.
+    expect(await ask(client, 1, publish('a', 'fourth', { qos: 1, id: 5, dup: true }))).toEqual(['puback:5'])
+    expect(await ask(client, 1, publish('a', 'fourth', { qos: 1, id: 5, dup: true }))).toEqual(['puback:5'])
+    expect(served.journal.records.slice(4).map(({ payload }) => payload)).toEqual(['fourth'])
     // Ownership is durability: before it there is no PUBACK.
     await using slow = await serveBroker({ journal: new FakeJournal({ auto: false }) })
     using waiting = await join(slow)
