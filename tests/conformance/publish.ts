@@ -189,6 +189,13 @@ export const publishing = {
       const got = (await gets(served, client, 'a/last')).filter(described => described.includes('a/b'))
       expect(got).toEqual(['publish:2:a/b:x', 'publish:1:a/b:y'])
     }
+    // Also for what is kept while there is no connection.
+    using sleeping = await RawClient.connect(served.port, 'kept', { clean: false })
+    await ask(sleeping, 1, subscribe(1, ['a/b', 2], ['a/+', 1], ['c/#', 2], ['c/d', 1]))
+    await breakOff(served, sleeping)
+    await say(served, ['a/b', 'x', { qos: 2, id: 1 }], ['c/d', 'y', { qos: 2, id: 2 }])
+    using back = await RawClient.connect(served.port, 'kept', { clean: false })
+    expect((await back.received(3)).slice(1)).toEqual(['publish:2:a/b:x', 'publish:2:c/d:y'])
   },
   'MQTT-3.3.5-2': async served => {
     // The server's own topics are nobody else's.
