@@ -58,10 +58,14 @@ export function decodeConnect(buffer: Buffer, start: number, end: number): Conne
   if (clientId === undefined) return malformed('client id is cut or not UTF-8')
   const will = (flags & 0x04) === 0 ? undefined : decodeWill(fields, flags)
   if (will !== undefined && 'fault' in will) return will
-  const user = (flags & 0x80) === 0 ? undefined : fields.string()
-  const password = (flags & 0x40) === 0 ? undefined : fields.bytes()
-  if ((flags & 0x80) !== 0 && user === undefined) return malformed('user name is cut or not UTF-8')
-  if ((flags & 0x40) !== 0 && password === undefined) return malformed('password is cut')
+  // MQTT 3.1 §3.1: the remaining length takes precedence over these flags.
+  const mayMiss = level === 3
+  const hasUser = (flags & 0x80) !== 0 && !(mayMiss && fields.atEnd)
+  const user = hasUser ? fields.string() : undefined
+  const hasPassword = (flags & 0x40) !== 0 && !(mayMiss && fields.atEnd)
+  const password = hasPassword ? fields.bytes() : undefined
+  if (hasUser && user === undefined) return malformed('user name is cut or not UTF-8')
+  if (hasPassword && password === undefined) return malformed('password is cut')
   if (!fields.atEnd) return malformed('CONNECT has bytes behind its end')
   if (clientId.length > maxClientIdBytes) {
     return { fault: `client id is longer than ${maxClientIdBytes} bytes`, returnCode: returnCodes.identifierRejected }

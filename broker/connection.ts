@@ -314,11 +314,11 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     const filters = this.#session?.filters
     if (subscriber === undefined || filters === undefined) return false
     if (subscriber.blocked) return this.#block('route')
-    if (!subscribe) for (const filter of list.filters) filters.delete(filter)
-    else if (!subscriber.subscribe(list.filters, filters, this.#gate.limits.subscriptions)) {
-      this.violate('too many subscriptions')
-      return false
+    if (subscribe) {
+      subscriber.subscribe(list, filters, this.#gate.limits.subscriptions)
+      return true
     }
+    for (const filter of list.filters) filters.delete(filter)
     return this.#passOn()
   }
 

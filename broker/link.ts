@@ -22,8 +22,6 @@ export interface LinkOwner {
  */
 export class Link extends Duplex {
   readonly owner: LinkOwner
-  /** Filters refused to this client. */
-  readonly denied = new Set<string>()
   /** False until everything queued for a returning client was sent; what comes meanwhile is queued behind it. */
   live = false
   #blocked = false

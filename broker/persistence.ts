@@ -18,6 +18,7 @@ export interface StoredPacket {
 }
 
 const messageOverheadBytes = 256
+const maxPacketId = 65_535
 
 interface Subscription {
   readonly clientId: string
@@ -29,7 +30,15 @@ interface StoredSession {
   readonly subscriptions: Map<string, Subscription>
   /** Not acknowledged yet, in order, by the counter that aedes gave them. */
   readonly outgoing: Map<number, StoredPacket>
+  /** Packet ids in use, with the counter of their message. */
   readonly sent: Map<number, number>
+  lastId: number
+}
+
+/** For whom a message is queued, and the QoS granted to it; without one the message keeps its own. */
+interface Target {
+  readonly clientId: string
+  readonly qos?: 0 | 1 | 2
 }
 
 interface ClientId {
@@ -44,8 +53,6 @@ export interface PersistenceOptions {
   /** The same for all sessions together, in bytes. */
   readonly queuedBytes: number
   readonly statistics: BrokerStatistics
-  /** Filters that the gate denied a client; aedes would store them beside allowed ones. */
-  readonly denied: (clientId: string) => ReadonlySet<string> | undefined
 }
 
 /**
@@ -57,6 +64,8 @@ export class Persistence {
   readonly #sessions = new Map<string, StoredSession>()
   readonly #subscriptions = new SubscriptionTrie<Subscription>()
   readonly #options: PersistenceOptions
+  /** aedes gives the whole list of a SUBSCRIBE once for each of its filters. */
+  readonly #stored = new WeakSet<readonly Subscription[]>()
   #queuedBytes = 0
 
   constructor(options: PersistenceOptions) {
@@ -93,6 +102,16 @@ export class Persistence {
     return [...outgoing].filter(packet => packet.messageId === undefined)
   }
 
+  /**
+   * Keeps a retained message that a new subscription is sent, until it is acknowledged, and gives it its packet id
+   * [MQTT-4.4.0-1]; aedes keeps only what is sent because of an established one. Without room it is sent once.
+   */
+  keepSent(clientId: string, packet: StoredPacket): void {
+    const session = this.#sessionOf(clientId)
+    this.#keep(session, packet)
+    this.#giveId(session, packet)
+  }
+
   // From here on: the interface that aedes calls.
 
   async setup(): Promise<void> {}
@@ -107,10 +126,10 @@ export class Persistence {
   }
 
   async addSubscriptions(client: ClientId, added: readonly Subscription[]): Promise<void> {
+    if (this.#stored.has(added)) return
+    this.#stored.add(added)
     const session = this.#sessionOf(client.id)
-    const denied = this.#options.denied(client.id)
     for (const { topic, qos } of added) {
-      if (denied?.has(topic) === true) continue
       this.#unsubscribe(session, topic)
       const subscription = { clientId: client.id, topic, qos }
       session.subscriptions.set(topic, subscription)
@@ -128,9 +147,13 @@ export class Persistence {
     return [...stored].map(subscription => ({ ...subscription }))
   }
 
+  /** One of each client: that with the highest QoS [MQTT-3.3.5-1]. */
   async subscriptionsByTopic(topic: string): Promise<readonly Subscription[]> {
     const byClient = new Map<string, Subscription>()
-    for (const subscription of this.#subscriptions.match(topic)) byClient.set(subscription.clientId, subscription)
+    for (const subscription of this.#subscriptions.match(topic)) {
+      const { clientId, qos } = subscription
+      if ((byClient.get(clientId)?.qos ?? 0) < qos) byClient.set(clientId, subscription)
+    }
     return [...byClient.values()]
   }
 
@@ -138,24 +161,17 @@ export class Persistence {
     this.forget(client.id)
   }
 
-  async outgoingEnqueue(target: { readonly clientId: string }, packet: StoredPacket): Promise<void> {
-    const { outgoing } = this.#sessionOf(target.clientId)
-    const { queuedMessages, queuedBytes, statistics } = this.#options
-    const bytes = bytesOf(packet)
-    if (outgoing.size >= queuedMessages || this.#queuedBytes + bytes > queuedBytes) {
-      statistics.offlineDropped += 1
-      return
-    }
-    const replaced = outgoing.get(packet.brokerCounter)
-    this.#queuedBytes += bytes - (replaced === undefined ? 0 : bytesOf(replaced))
-    outgoing.set(packet.brokerCounter, { ...packet, messageId: undefined })
+  /** Queues at the lower QoS of both [MQTT-3.8.4-6], and as what an established subscription gets [MQTT-3.3.1-9]. */
+  async outgoingEnqueue({ clientId, qos = 2 }: Target, packet: StoredPacket): Promise<void> {
+    const queued = { ...packet, retain: false, qos: qos < packet.qos ? qos : packet.qos }
+    if (!this.#keep(this.#sessionOf(clientId), queued)) this.#options.statistics.offlineDropped += 1
   }
 
-  async outgoingEnqueueCombi(targets: readonly { readonly clientId: string }[], packet: StoredPacket): Promise<void> {
+  async outgoingEnqueueCombi(targets: readonly Target[], packet: StoredPacket): Promise<void> {
     for (const target of targets) await this.outgoingEnqueue(target, packet)
   }
 
-  /** Notes the id that a message is sent with, or that its PUBREC has come. An unknown message is nobody's fault here. */
+  /** Gives a message that is sent for the first time its packet id, or notes that its PUBREC has come. */
   async outgoingUpdate(client: ClientId, packet: StoredPacket): Promise<void> {
     const session = this.#sessions.get(client.id)
     if (session === undefined || packet.messageId === undefined) return
@@ -165,10 +181,7 @@ export class Persistence {
       if (message !== undefined) session.outgoing.set(message.brokerCounter, { ...message, cmd: 'pubrel' })
       return
     }
-    const message = session.outgoing.get(packet.brokerCounter)
-    if (message === undefined) return
-    message.messageId = packet.messageId
-    session.sent.set(packet.messageId, packet.brokerCounter)
+    if (session.outgoing.get(packet.brokerCounter)?.messageId === undefined) this.#giveId(session, packet)
   }
 
   async outgoingClearMessageId(client: ClientId, packet: { readonly messageId?: number }): Promise<StoredPacket | undefined> {
@@ -207,10 +220,36 @@ export class Persistence {
   #sessionOf(clientId: string): StoredSession {
     let session = this.#sessions.get(clientId)
     if (session === undefined) {
-      session = { subscriptions: new Map(), outgoing: new Map(), sent: new Map() }
+      session = { subscriptions: new Map(), outgoing: new Map(), sent: new Map(), lastId: 0 }
       this.#sessions.set(clientId, session)
     }
     return session
+  }
+
+  /** Keeps a message until it is acknowledged; false when the limits leave no room for it. */
+  #keep({ outgoing }: StoredSession, packet: StoredPacket): boolean {
+    const { queuedMessages, queuedBytes } = this.#options
+    const bytes = bytesOf(packet)
+    if (outgoing.size >= Math.min(queuedMessages, maxPacketId) || this.#queuedBytes + bytes > queuedBytes) return false
+    const replaced = outgoing.get(packet.brokerCounter)
+    this.#queuedBytes += bytes - (replaced === undefined ? 0 : bytesOf(replaced))
+    outgoing.set(packet.brokerCounter, { ...packet, messageId: undefined })
+    return true
+  }
+
+  /**
+   * The next id that no message of the session has [MQTT-2.3.1-4]. aedes counts from anywhere on with each connection,
+   * and would give one out again.
+   */
+  #giveId(session: StoredSession, packet: StoredPacket): void {
+    const { outgoing, sent } = session
+    do session.lastId = (session.lastId % maxPacketId) + 1
+    while (sent.has(session.lastId) && sent.size < maxPacketId)
+    packet.messageId = session.lastId
+    const message = outgoing.get(packet.brokerCounter)
+    if (message === undefined) return
+    message.messageId = session.lastId
+    sent.set(session.lastId, packet.brokerCounter)
   }
 
   #unsubscribe(session: StoredSession, filter: string): void {

@@ -1,12 +1,13 @@
 import type { EventEmitter } from 'node:events'
 import { Aedes } from 'aedes'
-import type { AedesPublishPacket, Client, Subscription } from 'aedes'
+import type { AedesPublishPacket, Client } from 'aedes'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { Emitter } from './emitter.ts'
 import type { Listener } from './emitter.ts'
 import type { Link } from './link.ts'
 import { Persistence } from './persistence.ts'
+import type { StoredPacket } from './persistence.ts'
 import type { BrokerStatistics } from './statistics.ts'
 
 /** A message on its way to subscribers. */
@@ -24,8 +25,15 @@ export interface RoutedMessage {
 type RoutedClient = Client & {
   readonly clean: boolean
   readonly conn: Link
-  readonly subscriptions: Readonly<Record<string, { readonly qos: 0 | 1 | 2; readonly func: Listener }>>
+  readonly subscriptions: Readonly<Record<string, Subscription>>
   deliverQoS(packet: object, done: () => void): void
+}
+
+/** A subscription of a connection: what aedes takes for its QoS, and what was granted once that is not the same. */
+interface Subscription {
+  qos: number
+  granted?: 0 | 1 | 2
+  readonly func: Listener
 }
 
 /** The aedes side of one connection. */
@@ -39,6 +47,8 @@ const maxQueuedBytes = 16 * 1024 * 1024
 const messagesPerTurn = 128
 const bytesPerTurn = 131_072
 const outboundBytes = 1024 * 1024
+/** A QoS above all. */
+const unlimitedQos = 3
 
 /**
  * Sessions, subscriptions and retained messages: aedes behind one queue. Messages enter the queue as they are appended
@@ -71,13 +81,11 @@ export class Router {
       this.#emitting = false
       this.#pump()
     })
-    const links = new Map<string, Link>()
     this.#persistence = new Persistence({
       retained: { messages: options.limits.retained, bytes: options.limits.retainedBytes },
       queuedMessages: options.limits.queuedMessages,
       queuedBytes: options.limits.queuedBytes,
-      statistics: options.statistics,
-      denied: clientId => links.get(clientId)?.denied
+      statistics: options.statistics
     })
     this.#aedes = new Aedes({
       mq: this.#emitter,
@@ -86,20 +94,10 @@ export class Router {
       // Both are the gate's business: it bounds what a client sends early, and checked the client id.
       queueLimit: 100_000,
       maxClientsIdLength: 65_535,
-      authenticate: (client, _user, _password, done) => {
-        links.set(client.id, linkOf(client))
-        done(null, true)
-      },
-      authorizeSubscribe: (client, subscription: Subscription, done) => {
-        done(null, linkOf(client).denied.has(subscription.topic) ? null : subscription)
-      },
       authorizeForward: (client, packet) => this.#forward(asRouted(client), packet)
     })
-    this.#aedes.on('clientDisconnect', client => {
-      if (links.get(client.id) === linkOf(client)) links.delete(client.id)
-    })
-    this.#aedes.on('subscribe', (_subscriptions, client) => this.#preferReliable(asRouted(client)))
-    this.#aedes.on('connackSent', (_packet, client) => this.#preferReliable(asRouted(client)))
+    this.#aedes.on('subscribe', (_subscriptions, client) => this.#noteGranted(asRouted(client)))
+    this.#aedes.on('connackSent', (_packet, client) => this.#noteGranted(asRouted(client)))
     this.#aedes.on('clientReady', client => this.#goLive(asRouted(client)))
     // Without a listener a failure inside aedes would end the process.
     asEmitter(this.#aedes).on('error', error => this.#log.error({ err: error }, 'routing failed'))
@@ -238,13 +236,21 @@ export class Router {
       return null
     }
     if (packet.qos !== 0) packet.qos = grantedQos(client.subscriptions, packet.topic, packet.qos)
+    if (packet.retain && packet.qos > 0 && !client.clean) this.#persistence.keepSent(client.id, asStored(packet))
     return packet
   }
 
-  #preferReliable({ subscriptions }: RoutedClient): void {
+  /**
+   * Of overlapping subscriptions that of QoS 1 or 2 is called first. aedes itself lowers a message to the QoS of the
+   * filter that equals its topic, whatever the others grant [MQTT-3.3.5-1]: it is told of none that could.
+   */
+  #noteGranted({ subscriptions }: RoutedClient): void {
     for (const filter in subscriptions) {
       const subscription = subscriptions[filter]
-      if (subscription !== undefined && subscription.qos > 0) this.#emitter.prefer(subscription.func)
+      if (subscription === undefined || subscription.granted !== undefined) continue
+      subscription.granted = subscription.qos === 2 ? 2 : subscription.qos === 1 ? 1 : 0
+      subscription.qos = unlimitedQos
+      if (subscription.granted > 0) this.#emitter.prefer(subscription.func)
     }
   }
 
@@ -275,7 +281,7 @@ function grantedQos(subscriptions: RoutedClient['subscriptions'], topic: string,
   let granted: 0 | 1 | 2 = 0
   let lower = false
   for (const filter in subscriptions) {
-    const offered = subscriptions[filter]?.qos ?? 0
+    const offered = subscriptions[filter]?.granted ?? 0
     if (offered < qos) lower = true
     if (offered > granted && filterMatches(filter, topic)) granted = offered
     if (granted >= qos) return qos
@@ -298,6 +304,12 @@ function filterMatches(filter: string, topic: string): boolean {
 function asRouted(client: Client): RoutedClient {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- aedes' own fields, which its types leave out
   return client as RoutedClient
+}
+
+/** aedes numbers what it sends; its types say that it may not. */
+function asStored(packet: AedesPublishPacket): StoredPacket {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
+  return packet as StoredPacket
 }
 
 /** aedes' types know no error event. */

@@ -1,22 +1,35 @@
 import { topicFilterFault } from './topics.ts'
 
-/** The topic filters of a SUBSCRIBE or UNSUBSCRIBE, in order, or why it is refused. */
-export type FilterList = { readonly filters: readonly string[] } | { readonly fault: string }
+/** A SUBSCRIBE or UNSUBSCRIBE. */
+export interface FilterList {
+  readonly packetId: number
+  /** In order, as often as they come. */
+  readonly filters: readonly string[]
+  /** The QoS asked for with each; none in UNSUBSCRIBE. */
+  readonly qos: readonly number[]
+}
+
+/** Why a packet is refused. */
+interface FilterFault {
+  readonly fault: string
+}
 
 /** Reads a SUBSCRIBE (MQTT 3.1.1 §3.8): packet id, then at least one filter with its QoS. */
-export function decodeSubscribe(buffer: Buffer, start: number, end: number): FilterList {
+export function decodeSubscribe(buffer: Buffer, start: number, end: number): FilterList | FilterFault {
   return decodeFilters(buffer, start, end, 1)
 }
 
 /** Reads an UNSUBSCRIBE (MQTT 3.1.1 §3.10): packet id, then at least one filter. */
-export function decodeUnsubscribe(buffer: Buffer, start: number, end: number): FilterList {
+export function decodeUnsubscribe(buffer: Buffer, start: number, end: number): FilterList | FilterFault {
   return decodeFilters(buffer, start, end, 0)
 }
 
-function decodeFilters(buffer: Buffer, start: number, end: number, qosBytes: 0 | 1): FilterList {
+function decodeFilters(buffer: Buffer, start: number, end: number, qosBytes: 0 | 1): FilterList | FilterFault {
   if (end - start < 2) return { fault: 'packet is cut' }
-  if (buffer.readUInt16BE(start) === 0) return { fault: 'packet id is 0' }
+  const packetId = buffer.readUInt16BE(start)
+  if (packetId === 0) return { fault: 'packet id is 0' }
   const filters: string[] = []
+  const qos: number[] = []
   let at = start + 2
   while (at < end) {
     if (end - at < 2) return { fault: 'topic filter is cut' }
@@ -24,9 +37,34 @@ function decodeFilters(buffer: Buffer, start: number, end: number, qosBytes: 0 |
     if (filterEnd + qosBytes > end) return { fault: 'topic filter is cut' }
     const fault = topicFilterFault(buffer, at + 2, filterEnd)
     if (fault !== undefined) return { fault }
-    if (qosBytes === 1 && (buffer[filterEnd] ?? 0) > 2) return { fault: 'requested QoS is not 0, 1 or 2' }
+    const asked = qosBytes === 0 ? undefined : buffer[filterEnd]
+    // [MQTT-3.8.3-4].
+    if (asked !== undefined && asked > 2) return { fault: 'requested QoS is not 0, 1 or 2' }
+    if (asked !== undefined) qos.push(asked)
     filters.push(buffer.toString('utf8', at + 2, filterEnd))
     at = filterEnd + qosBytes
   }
-  return filters.length === 0 ? { fault: 'packet has no topic filter' } : { filters }
+  return filters.length === 0 ? { fault: 'packet has no topic filter' } : { packetId, filters, qos }
+}
+
+/** A SUBSCRIBE of these filters, each with its QoS. */
+export function encodeSubscribe(packetId: number, filters: ReadonlyMap<string, number>): Buffer {
+  const parts: Buffer[] = [Buffer.from([packetId >> 8, packetId & 0xff])]
+  for (const [filter, qos] of filters) {
+    const bytes = Buffer.from(filter)
+    parts.push(Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes, Buffer.from([qos]))
+  }
+  return encodePacket(0x82, Buffer.concat(parts))
+}
+
+/** A SUBACK with these return codes. */
+export function encodeSuback(packetId: number, returnCodes: Uint8Array): Buffer {
+  return encodePacket(0x90, Buffer.concat([Buffer.from([packetId >> 8, packetId & 0xff]), returnCodes]))
+}
+
+function encodePacket(header: number, body: Buffer): Buffer {
+  const head = [header]
+  let rest = body.length
+  for (; rest > 127; rest >>= 7) head.push((rest & 127) | 128)
+  return Buffer.concat([Buffer.from([...head, rest]), body])
 }

@@ -3,6 +3,14 @@ import { Link } from './link.ts'
 import type { LinkOwner } from './link.ts'
 import type { Outbound } from './outbound.ts'
 import type { RouteHandle, Router } from './routing.ts'
+import { SubscribeAcknowledgements } from './subscribe-acknowledgements.ts'
+import { encodeSuback, encodeSubscribe } from './subscribe-packet.ts'
+import type { FilterList } from './subscribe-packet.ts'
+
+/** SUBACK's return code for a filter that is refused [MQTT-3.9.3-2]. */
+const failure = 0x80
+/** MQTT 3.1 clients may set it on what aedes, which hears of 3.1.1 only, takes for malformed. */
+const dupFlag = 0x08
 
 /** The connection, as its subscriber's side sees it. */
 export interface SubscriberHost {
@@ -22,6 +30,7 @@ export class SubscriberSide implements LinkOwner {
   readonly #sessionPresent: boolean
   readonly #link: Link
   readonly #route: RouteHandle
+  readonly #subacks = new SubscribeAcknowledgements()
   #connackSent = false
   #outputDone: (() => void) | undefined
 
@@ -58,19 +67,31 @@ export class SubscriberSide implements LinkOwner {
 
   /** Passes a packet on; its bytes must not change any more. */
   passOn(packet: Buffer): void {
+    packet[0] = (packet[0] ?? 0) & ~dupFlag
     this.#link.deliver(packet)
   }
 
-  /** Adds filters to the session's as far as the limit allows; false when more were denied than may ever be allowed. */
-  subscribe(filters: readonly string[], sessionFilters: Set<string>, limit: number): boolean {
-    const { denied } = this.#link
-    for (const filter of filters) {
-      if (sessionFilters.has(filter) || sessionFilters.size < limit) {
-        sessionFilters.add(filter)
-        denied.delete(filter)
-      } else denied.add(filter)
+  /**
+   * Subscribes to the filters as far as the limit of the session allows. aedes gets each filter once, with the QoS that
+   * comes last, and answers so; the client is owed a return code for each that it sent [MQTT-3.8.4-5].
+   */
+  subscribe({ packetId, filters, qos }: FilterList, sessionFilters: Set<string>, limit: number): void {
+    const returnCodes = new Uint8Array(filters.length)
+    const allowed = new Map<string, number>()
+    for (const [index, filter] of filters.entries()) {
+      const allows = sessionFilters.has(filter) || sessionFilters.size < limit
+      const asked = qos[index] ?? 0
+      returnCodes[index] = allows ? asked : failure
+      if (!allows) continue
+      sessionFilters.add(filter)
+      allowed.set(filter, asked)
     }
-    return denied.size <= limit
+    if (allowed.size === 0) {
+      this.#out.reply(encodeSuback(packetId, returnCodes))
+      return
+    }
+    if (allowed.size !== filters.length) this.#subacks.owe({ packetId, granted: allowed.size, returnCodes })
+    this.#link.deliver(encodeSubscribe(packetId, allowed))
   }
 
   /** The client has read what waited. */
@@ -101,6 +122,7 @@ export class SubscriberSide implements LinkOwner {
       this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
       rest = bytes.subarray(4)
     }
+    rest = this.#subacks.complete(rest)
     if (rest.length === 0 || this.#out.send(rest)) done()
     else this.#outputDone = done
   }

@@ -6,10 +6,13 @@ import { configPaths } from '../../config/keys.ts'
 import { loadConfig } from '../../config/load.ts'
 import { errorTable } from '../../errors.ts'
 import { metricTable } from '../../metrics.ts'
+import { statements } from '../conformance/statements.ts'
 import { top } from '../layout/sources.ts'
 import { tables, withTables } from './tables.ts'
 
 const read = (file: string): string => readFileSync(path.join(top, file), 'utf8')
+
+const tableDocuments = ['docs/configuration.md', 'docs/errors.md', 'docs/metrics.md', 'docs/protocol.md']
 
 /** First cells of the rows between a marker and its end. */
 function namesIn(document: string, marker: string): string[] {
@@ -18,15 +21,16 @@ function namesIn(document: string, marker: string): string[] {
 }
 
 describe('the tables in the documents are those of the code (`npm run docs` writes them)', () => {
-  it.each(['docs/configuration.md', 'docs/errors.md', 'docs/metrics.md'])('%s', async file => {
+  it.each(tableDocuments)('%s', async file => {
     await expect(withTables(read(file))).toMatchFileSnapshot(path.join(top, file))
   })
 
   it('each table is in one document, with every name of the code and no other', () => {
-    const documents = withTables(['docs/configuration.md', 'docs/errors.md', 'docs/metrics.md'].map(read).join('\n'))
+    const documents = withTables(tableDocuments.map(read).join('\n'))
     expect(namesIn(documents, 'keys')).toEqual(configPaths)
     expect(namesIn(documents, 'errors')).toEqual(Object.keys(errorTable))
     expect(namesIn(documents, 'metrics')).toEqual(Object.keys(metricTable))
+    expect([...namesIn(documents, 'mqtt311'), ...namesIn(documents, 'mqtt31')]).toEqual(Object.keys(statements))
     for (const name of Object.keys(tables)) expect(documents.split(`<!-- table: ${name} -->`)).toHaveLength(2)
   })
 

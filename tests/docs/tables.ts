@@ -2,6 +2,8 @@ import { configFlags, configKey, configPaths, configTable, variableOf } from '..
 import type { ConfigKey } from '../../config/keys.ts'
 import { errorTable } from '../../errors.ts'
 import { metricTable } from '../../metrics.ts'
+import { allStatements } from '../conformance/statements.ts'
+import type { Statement } from '../conformance/statements.ts'
 
 /** The tables that documents take from the code, by the name of their marker. */
 export const tables: Readonly<Record<string, () => string>> = {
@@ -33,7 +35,42 @@ export const tables: Readonly<Record<string, () => string>> = {
         (labels ?? []).map(code).join(', '),
         help
       ])
-    )
+    ),
+  conformance: () =>
+    table(
+      ['', 'MQTT 3.1.1', 'MQTT 3.1'],
+      Object.entries(verdicts).map(([verdict, text]) => {
+        const count = (version31: boolean): string =>
+          String(statementsOf(version31).filter(([, statement]) => statement.verdict === verdict).length)
+        return [text, count(false), count(true)]
+      })
+    ),
+  mqtt311: () => statementTable(false),
+  mqtt31: () => statementTable(true)
+}
+
+const verdicts: Readonly<Record<Statement['verdict'], string>> = {
+  pass: 'pass',
+  deviation: 'deviation',
+  client: 'duty of the client',
+  unseen: 'not observable'
+}
+
+/** The statements of MQTT 3.1.1, or where MQTT 3.1 differs. */
+function statementsOf(version31: boolean): typeof allStatements {
+  return allStatements.filter(([id]) => id.startsWith('V3.1-') === version31)
+}
+
+function statementTable(version31: boolean): string {
+  return table(
+    ['statement', 'in short', 'Tidegate', 'reason'],
+    statementsOf(version31).map(([id, statement]) => [
+      code(id),
+      statement.says,
+      verdicts[statement.verdict],
+      'why' in statement ? statement.why : ''
+    ])
+  )
 }
 
 interface MetricEntry {
