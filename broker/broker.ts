@@ -149,7 +149,7 @@ export class Broker {
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
   async serve(journal: JournalWriter & JournalTail): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
-    const { clock = Date.now, monotonic = () => performance.now() } = this.#options
+    const { monotonic = () => performance.now() } = this.#options
     const gate = new Gate({
       journal,
       router: this.#router,
@@ -159,7 +159,6 @@ export class Broker {
       statistics: this.#statistics,
       refusals: this.#refusals,
       log,
-      clock,
       monotonic,
       onConnections: change => {
         for (const listener of this.#connectionListeners) listener(change)

@@ -36,8 +36,7 @@ export interface GateOptions {
   readonly statistics: BrokerStatistics
   readonly refusals: Refusals
   readonly log: Logger
-  /** Wall clock, in ms since 1970, and a clock that is never set. */
-  readonly clock: () => number
+  /** Clock that is never set, in ms. */
   readonly monotonic: () => number
   /** Called at most once a turn with the client ids that came and went. */
   readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
@@ -210,11 +209,10 @@ export class Gate {
    * edge serves all the same.
    */
   async recall(): Promise<void> {
-    const { clock, monotonic } = this.#options
+    const { monotonic } = this.#options
     const startMs = monotonic()
-    const nowMs = clock()
     try {
-      await this.#journal.readTail(record => this.resends.recall(record, nowMs - record.receivedMs))
+      await this.#journal.readTail(record => this.resends.recall(record))
     } catch (error) {
       this.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'the newest records cannot be read: what is sent again is stored twice')
     }

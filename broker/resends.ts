@@ -4,8 +4,9 @@
  * A QoS 1 or 2 publish is the one that was journaled before if all of this holds: DUP is set; client id, user, packet id,
  * QoS, retain flag, topic, properties and payload are the same; it is less than ten minutes old; it came over this
  * connection or over an earlier one of its client that ended without DISCONNECT; and no later publish under the packet id
- * was read of that client. The time is that of a clock that is never set; only what a start reads from the journal
- * is dated by its received time, and what lies in the future then counts as just received.
+ * was read of that client. The time is that of a clock that is never set. What a start reads from the journal is as old as
+ * it was when the newest of it was received: while nothing is journaled no packet id is used again, and the wall clock may
+ * have been set meanwhile. Between two received times as much has passed as they say, and nothing if it went back.
  *
  * Memory is bounded: at a bound the oldest publish is forgotten, and one that is sent again after that is a second
  * record, never a lost one.
@@ -39,6 +40,11 @@ export class Resends {
   readonly #options: ResendsOptions
   readonly #publishes: RememberedPublishes
   readonly #digest = new Digest()
+  /** Received time of the newest publish that was recalled, and the time from the oldest one up to it. */
+  #recalledMs: number | undefined
+  #spanMs = 0
+  /** What the time of publishes is ahead of the clock: it goes on where that of the journal ended. */
+  #ahead = 0
 
   constructor(options: ResendsOptions) {
     this.#options = options
@@ -71,18 +77,18 @@ export class Resends {
     this.#add(client, record, ordinal, this.#now())
   }
 
-  /**
-   * Remembers a publish of the journal, found at the start, in the order of the ordinals.
-   * @param ageMs how long ago it was received
-   */
-  recall(record: TailRecord, ageMs: number): void {
-    const old = ageMs >= resendWindowMs
-    if (old && this.count === 0) return
+  /** Remembers a publish of the journal, read at the start, in the order of the ordinals. The last one is received just now. */
+  recall(record: TailRecord): void {
+    const sinceMs = record.receivedMs - (this.#recalledMs ?? record.receivedMs)
+    this.#recalledMs = record.receivedMs
+    // More than the window would say no more, and a clock that leaps to and fro would leave the range of the cells.
+    this.#spanMs += Math.min(Math.max(0, sinceMs), resendWindowMs)
+    this.#ahead = Math.floor(this.#spanMs / tenthMs) - this.#clock()
     // Attached meanwhile, so that it is not let go of when its last publish makes room.
     const client = this.attach(utf8(record.clientId))
-    if (old) this.forget(client, record.packetId)
-    else this.#add(client, record, record.ordinal, this.#now() - Math.floor(Math.max(0, ageMs) / tenthMs))
+    this.#add(client, record, record.ordinal, this.#now())
     this.detach(client)
+    this.expire()
   }
 
   /** The ordinal of the record that this publish, which came with DUP, is the same message as, or undefined. */
@@ -133,6 +139,10 @@ export class Resends {
   }
 
   #now(): number {
+    return this.#clock() + this.#ahead
+  }
+
+  #clock(): number {
     return Math.floor(this.#options.monotonic() / tenthMs)
   }
 

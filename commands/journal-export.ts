@@ -7,7 +7,7 @@ import { parseTime, timeToText } from '../api/times.ts'
 import { TidegateError } from '../errors.ts'
 import { patternFault, TopicPattern } from '../ingest/topic-pattern.ts'
 import { errnoOf, nodeFiles } from '../journal/files.ts'
-import { identifyJournal } from '../journal/inspection.ts'
+import { describeJournal } from '../journal/inspection.ts'
 import { receivedNs, type JournalRecord } from '../journal/record.ts'
 import { scan } from '../journal/scan.ts'
 import { decodePosition, encodePosition } from '../telemetry.ts'
@@ -55,7 +55,7 @@ const pieceChars = 64 * 1024
 
 async function exportRecords(options: ConfigOptions, context: CommandContext): Promise<void> {
   const folder = await journalFolder(dataFolder(options, context))
-  const { timeline = '' } = await identifyJournal(nodeFiles, folder)
+  const { timeline = '' } = await describeJournal(nodeFiles, folder)
   const selection = selectionOf(options, timeline)
   const output = textOption(options, 'output')
   const exported = await (output === undefined

@@ -38,19 +38,18 @@
  * Received time is the wall clock in ms plus (ordinal mod 10⁶) ns. After a backward step of the clock two records of one
  * series could get the same time if they share the ms and the ordinal mod 10⁶; accepted, since it needs both.
  */
-import { randomFillSync, randomInt } from 'node:crypto'
+import { randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { TidegateError } from '../errors.ts'
+import { isMasked, mask, maskBytes, unmask } from './frame-mask.ts'
 import type { AppendRecord, JournalRecord, TailRecord } from './record.ts'
 
 export const segmentHeaderBytes = 64
 export const frameHeaderBytes = 20
 const bodyHeaderBytes = 24
-/** What masking adds to a frame. */
-export const maskBytes = 4
 /** Shortest frame there can be. */
 export const leastFrameBytes = frameHeaderBytes + bodyHeaderBytes
-const maskedFlag = 128
+const maskedLayout = { flagsAt: 10, clearBytes: bodyHeaderBytes } as const
 /** Longest body that a reader believes in; more is damage. */
 export const maxBodyBytes = 64 * 1024 * 1024
 const formatVersion = 1
@@ -196,7 +195,7 @@ export function encodeFrame(
   let checked = putHeader(bytes, offset, at, marker, ordinal)
   // Its first byte is in no text (`newMarker`), so that looking for that one alone, which costs a third, is mostly enough.
   if (checked.indexOf(marker[0] ?? 0) !== -1 && checked.indexOf(marker) !== -1) {
-    at = mask(bytes, offset + frameHeaderBytes, at, marker)
+    at = mask(bytes, offset + frameHeaderBytes, at, marker, maskedLayout)
     checked = putHeader(bytes, offset, at, marker, ordinal)
   }
   put32(bytes, offset + 4, crc32(checked))
@@ -217,24 +216,6 @@ function putHeader(bytes: Buffer, offset: number, end: number, marker: Buffer, o
   put16(bytes, offset + 16, high)
   put16(bytes, offset + 18, headerCheck(length, low, high))
   return bytes.subarray(offset + 8, end)
-}
-
-/** Masks a body so that it does not hold the marker, and returns the offset behind it. */
-function mask(bytes: Buffer, body: number, end: number, marker: Buffer): number {
-  bytes[body + 10] = (bytes[body + 10] ?? 0) | maskedFlag
-  const clear = Buffer.from(bytes.subarray(body, end))
-  const random = Buffer.alloc(maskBytes)
-  do {
-    randomFillSync(random)
-    bytes.set(clear, body)
-    applyMask(bytes, body + bodyHeaderBytes, end, random)
-    bytes.set(random, end)
-  } while (bytes.subarray(body, end + maskBytes).indexOf(marker) !== -1)
-  return end + maskBytes
-}
-
-function applyMask(bytes: Buffer, from: number, to: number, random: Buffer): void {
-  for (let at = from; at < to; at++) bytes[at] = (bytes[at] ?? 0) ^ (random[(at - from) % maskBytes] ?? 0)
 }
 
 /** What `checkFrame` answers instead of a length. */
@@ -258,7 +239,7 @@ export function checkFrame(bytes: Buffer, offset: number, end: number, marker: n
   if (crc32(bytes.subarray(offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged
   const body = offset + frameHeaderBytes
   const named = get16(bytes, body + 14) + get16(bytes, body + 16) + get16(bytes, body + 18) + get32(bytes, body + 20)
-  const masked = ((bytes[body + 10] ?? 0) & maskedFlag) === 0 ? 0 : maskBytes
+  const masked = isMasked(bytes[body + 10]) ? maskBytes : 0
   return bodyHeaderBytes + named + masked > length ? frameDamaged : frameHeaderBytes + length
 }
 
@@ -288,8 +269,8 @@ export function viewFrame(bytes: Buffer, offset: number, into: TailRecord): void
   const body = offset + frameHeaderBytes
   const end = body + get32(bytes, offset + 8)
   into.ordinal = frameOrdinal(bytes, offset)
-  if (isMasked(bytes, body)) {
-    const clear = unmask(bytes, body, end)
+  if (isMasked(bytes[body + 10])) {
+    const clear = unmask(bytes, body, end, maskedLayout)
     viewBody(clear, 0, clear.length, into)
   } else viewBody(bytes, body, end, into)
 }
@@ -318,20 +299,9 @@ export function decodeFrame(bytes: Buffer, offset: number): JournalRecord {
   const body = offset + frameHeaderBytes
   const end = body + get32(bytes, offset + 8)
   const ordinal = frameOrdinal(bytes, offset)
-  if (!isMasked(bytes, body)) return decodeBody(bytes, body, end, ordinal)
-  const clear = unmask(bytes, body, end)
+  if (!isMasked(bytes[body + 10])) return decodeBody(bytes, body, end, ordinal)
+  const clear = unmask(bytes, body, end, maskedLayout)
   return decodeBody(clear, 0, clear.length, ordinal)
-}
-
-function isMasked(bytes: Buffer, body: number): boolean {
-  return ((bytes[body + 10] ?? 0) & maskedFlag) !== 0
-}
-
-/** A copy of a masked body as it was before. */
-function unmask(bytes: Buffer, body: number, end: number): Buffer {
-  const clear = Buffer.from(bytes.subarray(body, end - maskBytes))
-  applyMask(clear, bodyHeaderBytes, clear.length, bytes.subarray(end - maskBytes, end))
-  return clear
 }
 
 function decodeBody(bytes: Buffer, body: number, end: number, ordinal: number): JournalRecord {

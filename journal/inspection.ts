@@ -4,11 +4,11 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { isMissing, loadFile, type FilePort } from './files.ts'
-import { FrameWalker } from './frame-walker.ts'
-import { decodeSegmentHeader, frameOrdinal, segmentHeaderBytes, type SegmentHeader } from './frame.ts'
+import { decodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './frame.ts'
 import { loadMarks, type Marks } from './marks.ts'
-import { classifyEnd } from './repair.ts'
+import { classifyEnd, endOfDamage } from './segment-end.ts'
 import { listSegments, type SegmentFile } from './segments.ts'
+import { surveySegment, type Survey } from './survey.ts'
 
 /** A run of ordinals [from, to) that cannot be read, and why. */
 export interface UnreadableRun {
@@ -85,7 +85,7 @@ interface Surveyed {
 }
 
 /** What the folder of a journal says of itself. */
-export async function identifyJournal(files: FilePort, folder: string): Promise<JournalFacts> {
+export async function describeJournal(files: FilePort, folder: string): Promise<JournalFacts> {
   return (await survey(files, folder)).facts
 }
 
@@ -251,44 +251,39 @@ interface OpenSegment {
 }
 
 async function walkOpen({ files, fd, segment, marker, onRun }: OpenSegment): Promise<Walked> {
-  const walker = new FrameWalker(files, fd, marker)
-  let next = segment.first
-  let records = 0
-  let damagedBytes = 0
+  const { first, end } = segment
   for (let look = 1; ; look++) {
-    let step = walker.step()
-    for (; step !== 'end'; step = walker.step()) {
-      if (step === 'more') {
-        await walker.fill()
-        continue
-      }
-      const ordinal = frameOrdinal(walker.bytes, walker.at)
-      // What a segment has beyond its end was written again to the next one.
-      if (ordinal >= segment.end) break
-      damagedBytes += walker.damage?.bytes ?? 0
-      if (ordinal < next) continue
-      pass(ordinal, walker.damage !== undefined)
-      next = ordinal + 1
-      records++
+    const survey = await surveySegment({ files, fd, marker }, { from: first, below: end })
+    const next = survey.runs.at(-1)?.end ?? first
+    if (end !== Infinity) {
+      reportRuns(survey, first, end, onRun)
+      const damagedBytes = survey.between.bytes + (next < end ? survey.behind.bytes : 0)
+      return { end, records: survey.found, damagedBytes, tornBytes: 0 }
     }
-    if (segment.end !== Infinity) {
-      const damage = next < segment.end ? walker.damage : undefined
-      damagedBytes += damage?.bytes ?? 0
-      pass(segment.end, damage !== undefined)
-      return { end: segment.end, records, damagedBytes, tornBytes: 0 }
-    }
-    const tail = await classifyEnd(files, fd, walker.offset, marker)
-    if (tail.kind !== 'damaged') return { end: next, records, damagedBytes, tornBytes: tail.bytes }
-    if (look === looksAtAnEnd) {
-      const claimed = walker.damagedOrdinal < next + tail.bytes ? walker.damagedOrdinal + 1 : 0
-      const behind = Math.max(next + 1, claimed)
-      pass(behind, true)
-      return { end: behind, records, damagedBytes: damagedBytes + tail.bytes, tornBytes: 0 }
-    }
+    const tail = await classifyEnd(files, fd, survey.end, marker)
+    const damaged = tail.kind === 'damaged'
     // It may be a group that is being written: then it is whole a moment later.
-    await delay(lookAgainMs)
-    walker.restart()
+    if (damaged && look < looksAtAnEnd) {
+      await delay(lookAgainMs)
+      continue
+    }
+    const behind = endOfDamage(survey, tail, next)
+    reportRuns(survey, first, behind, onRun)
+    const damagedBytes = survey.between.bytes + (damaged ? tail.bytes : 0)
+    return { end: behind, records: survey.found, damagedBytes, tornBytes: damaged ? 0 : tail.bytes }
   }
+}
+
+/** Says which ordinals of [first, end) are not there. They are damaged where damage stands in front of what follows them. */
+function reportRuns({ runs, between, behind }: Survey, first: number, end: number, onRun: OnRun): void {
+  const damageEnds = new Set(between.regions.map(({ offset, bytes }) => offset + bytes))
+  const unnamed = between.bytes > between.regions.reduce((sum, { bytes }) => sum + bytes, 0)
+  let next = first
+  for (const run of runs) {
+    pass(run.first, unnamed || damageEnds.has(run.offset))
+    next = run.end
+  }
+  pass(end, behind.bytes > 0)
 
   function pass(to: number, damaged: boolean): void {
     if (to > next) onRun({ from: next, to, kind: damaged ? 'damaged' : 'missing' })

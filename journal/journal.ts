@@ -17,6 +17,7 @@ import type { JournalOptions, JournalStats } from './options.ts'
 import { groupBytes, Pending } from './pending.ts'
 import { ReceivedTime } from './received-time.ts'
 import type { AppendRecord, JournalState, JournalTail, JournalWriter, TailRecord } from './record.ts'
+import { refusalOf } from './refusal.ts'
 import { Repeating } from './repeating.ts'
 import { openRepaired, type RepairResult } from './repair.ts'
 import { Retention, type Unsealed } from './retention.ts'
@@ -192,7 +193,7 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
   }
 
   append(record: AppendRecord): number {
-    if (this.#state !== 'accepting') throw this.#refusal()
+    if (this.#state !== 'accepting') throw refusalOf(this.#state, this.#options.maxBytes, this.#steady.failure)
     checkLengths(record)
     const ordinal = this.#head
     const time = this.#time
@@ -385,15 +386,5 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
     if (state === this.#state) return
     this.#state = state
     this.#stateListeners.notify(state)
-  }
-
-  #refusal(): TidegateError {
-    if (this.#state === 'closed') return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
-    if (this.#state === 'failing')
-      return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written', { cause: this.#steady.failure })
-    return new TidegateError('TG_JOURNAL_FULL', 'the journal or its disk is full', {
-      context: { maxBytes: this.#options.maxBytes },
-      cause: this.#steady.failure
-    })
   }
 }

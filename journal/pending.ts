@@ -1,4 +1,5 @@
-import { encodeFrame, frameBytesOf, markerBytes, maskBytes } from './frame.ts'
+import { maskBytes } from './frame-mask.ts'
+import { encodeFrame, frameBytesOf, markerBytes } from './frame.ts'
 import type { AppendRecord } from './record.ts'
 
 /** Bytes of a group that make it due, and the usual size of the buffers that records are encoded into. */

@@ -9,21 +9,13 @@
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
 import { arrangeSegments } from './arrange.ts'
-import { errnoOf, isNoSpace, readFully, type FilePort } from './files.ts'
-import {
-  checkFrame,
-  claimedFrameBytes,
-  decodeSegmentHeader,
-  frameHeaderBytes,
-  frameIncomplete,
-  leastFrameBytes,
-  segmentHeaderBytes
-} from './frame.ts'
+import { errnoOf, isNoSpace, type FilePort } from './files.ts'
 import { findSegments, identifyJournal } from './identify.ts'
 import { saveMarks, type Marks } from './marks.ts'
 import { proveFolder, proveTail } from './proof.ts'
 import { quarantineFile, quarantineRegion } from './quarantine.ts'
 import type { SealedSegment } from './retention.ts'
+import { classifyEnd, endOfDamage } from './segment-end.ts'
 import { listSegments, type SegmentFile } from './segments.ts'
 import { surveySegment, type Damage } from './survey.ts'
 
@@ -139,7 +131,7 @@ async function checkSegment(
   let checked: CheckedSegment
   try {
     const survey = await surveySegment({ files, fd, marker }, { from: segment.first, below: segment.end })
-    const { runs, received, claimed } = survey
+    const { runs, received } = survey
     const next = runs.at(-1)?.end ?? segment.first
     checked = { end: next, bytes: survey.end, received }
     await countDamage(next - segment.first - survey.found, survey.between)
@@ -148,11 +140,10 @@ async function checkSegment(
       return { ...checked, end: segment.end }
     }
     const end = await classifyEnd(files, fd, survey.end, marker)
-    if (end.kind === 'damaged' && (received !== undefined || claimed >= next || end.header)) {
-      // A header can claim anything; no more ordinals than frames have room for are believed.
-      const believed = claimed < next + end.bytes / leastFrameBytes ? claimed + 1 : 0
-      checked = { ...checked, end: Math.max(next + 1, believed) }
-      await countDamage(checked.end - next, survey.behind)
+    const used = endOfDamage(survey, end, next)
+    if (used > next) {
+      checked = { ...checked, end: used }
+      await countDamage(used - next, survey.behind)
     } else if (received === undefined) {
       keep = end.header || end.fileBytes === 0 ? 'remove' : 'quarantine'
     } else if (end.kind === 'torn') {
@@ -192,40 +183,5 @@ async function settle(repairing: Promise<void>, log: Logger, segment: string): P
   } catch (error) {
     log.error({ code: 'TG_JOURNAL_FAILING', err: error, segment }, 'an old segment cannot be repaired on the disk')
     return false
-  }
-}
-
-export interface SegmentEnd {
-  readonly kind: 'clean' | 'torn' | 'damaged'
-  /** Bytes behind the last good frame, and of the whole file. */
-  readonly bytes: number
-  readonly fileBytes: number
-  /** Whether the header of the segment is good. */
-  readonly header: boolean
-}
-
-/** What lies behind the last good frame of the last segment. */
-export async function classifyEnd(files: FilePort, fd: number, offset: number, marker: number): Promise<SegmentEnd> {
-  const start = Buffer.alloc(segmentHeaderBytes)
-  const startBytes = await readFully(files, fd, start, start.length, 0)
-  const header = decodeSegmentHeader(start.subarray(0, startBytes)) !== undefined
-  const block = Buffer.alloc(256 * 1024)
-  let bytes = 0
-  let zeros = true
-  let claimed = 0
-  for (;;) {
-    const got = await readFully(files, fd, block, block.length, offset + bytes)
-    if (bytes === 0 && got >= frameHeaderBytes && checkFrame(block, 0, got, marker) === frameIncomplete)
-      claimed = claimedFrameBytes(block, 0)
-    bytes += got
-    zeros &&= block.subarray(0, got).every(byte => byte === 0)
-    if (got < block.length) break
-  }
-  const torn = bytes < frameHeaderBytes || claimed > bytes
-  return {
-    kind: bytes === 0 ? 'clean' : torn || zeros ? 'torn' : 'damaged',
-    bytes,
-    fileBytes: bytes > 0 ? offset + bytes : startBytes,
-    header
   }
 }

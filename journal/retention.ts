@@ -165,8 +165,9 @@ export class Retention {
 
   async #checkDisk(): Promise<void> {
     const { files, folder, limits, monotonic, log } = this.#options
-    const full = (await files.freeBytes(folder)) < limits.reserveBytes
+    // Before the answer: a disk that gives none is asked again in a second, and does not keep tidying from its work.
     this.#diskCheckedMs = monotonic()
+    const full = (await files.freeBytes(folder)) < limits.reserveBytes
     if (full && !this.diskFull)
       log.warn({ code: 'TG_JOURNAL_FULL', reserveBytes: limits.reserveBytes }, 'free disk space is below the reserve')
     if (!full && this.diskFull) log.info('free disk space is above the reserve again')

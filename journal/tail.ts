@@ -22,7 +22,8 @@ interface Part {
 }
 
 /**
- * Visits the records with a packet id among the newest bytes of a journal, oldest first. The event loop gets its turn
+ * Visits the records with a packet id among the newest bytes of a journal, in the order of their ordinals; those that a
+ * block of later ones precedes in the file, since a disk mixed them up, count as damaged. The event loop gets its turn
  * with every 256 KiB: about 1,700 records of 150 bytes.
  */
 export async function visitTail(options: TailOptions): Promise<void> {
@@ -62,6 +63,7 @@ async function visitPart({ files, marker, end, visit }: TailOptions, { segment, 
     properties: undefined
   }
   const behind = Math.min(end, segment.end)
+  let next = segment.first
   const fd = await files.open(segment.path, 'read')
   try {
     const walker = new FrameWalker(files, fd, marker, offset)
@@ -72,7 +74,9 @@ async function visitPart({ files, marker, end, visit }: TailOptions, { segment, 
         await walker.fill()
         continue
       }
-      if (frameOrdinal(walker.bytes, walker.at) >= behind) return
+      const ordinal = frameOrdinal(walker.bytes, walker.at)
+      if (ordinal < next || ordinal >= behind) continue
+      next = ordinal + 1
       if (framePacketId(walker.bytes, walker.at) === 0) continue
       viewFrame(walker.bytes, walker.at, record)
       visit(record)

@@ -136,7 +136,7 @@ describe('a QoS 1 publish that is sent again', () => {
 
   test('is recognised for ten minutes of a clock that nobody sets', async () => {
     let nowMs = 0
-    await using served = await serveBroker({ monotonic: () => nowMs, clock: () => -nowMs })
+    await using served = await serveBroker({ monotonic: () => nowMs })
     using client = await RawClient.connect(served.port, 'meter')
     await exchange(client, publish('t', 'a', one))
     nowMs = 599_800
@@ -226,7 +226,7 @@ describe('after a restart', () => {
       using client = await RawClient.connect(served.port, 'meter', { user: 'anna' })
       client.send(publish('t', 'old', { qos: 1, id: 1 }))
       await until(() => journal.records.length === 1, 'it is appended')
-      nowMs += 590_000
+      nowMs += 600_000
       client.send(publish('t', 'kept', { qos: 1, id: 2 }), publish('t', 'left', { qos: 1, id: 3 }), disconnect)
       await until(() => served.broker.stats.connections === 0, 'it left')
       journal.sync()
@@ -235,8 +235,7 @@ describe('after a restart', () => {
       await until(() => journal.records.length === 4, 'it is appended')
       journal.crash()
     }
-    nowMs += 10_000
-    await using served = await serveBroker({ journal, clock: () => nowMs })
+    await using served = await serveBroker({ journal })
     expect(served.broker.stats.remembered).toBe(2)
     using client = await RawClient.connect(served.port, 'meter', { user: 'anna' })
     client.send(
@@ -259,29 +258,70 @@ describe('after a restart', () => {
       using client = await RawClient.connect(served.port, 'meter')
       await exchange(client, publish('t', 'a', one), publish('t', 'b', one), publish('t', 'c', { qos: 1, id: 8 }))
     }
-    await using served = await serveBroker({ journal, clock: () => nowMs })
+    await using served = await serveBroker({ journal })
     using client = await RawClient.connect(served.port, 'meter')
-    // What lies in the future counts as just received; a later one under the id ends the one before, however old it is.
+    // A later one under the id ends the one before, however old it is.
     await exchange(client, publish('t', 'a', again), publish('t', 'c', { qos: 1, id: 8, dup: true }))
     expect(payloads(journal)).toEqual(['a', 'b', 'c', 'a'])
   })
 
-  test('what lies in the future is recognised for ten minutes, not until that time is over', async () => {
-    const journal = new FakeJournal({ clock: () => 3_600_000 })
+  test.each([
+    ['a day later', 86_400_000],
+    ['by a clock an hour ahead', 3_600_000],
+    ['by a clock an hour behind', -3_600_000],
+    ['by a clock 50 years ahead', 50 * 365 * 86_400_000],
+    ['by a clock 10 years behind', -10 * 365 * 86_400_000]
+  ])('the newest publish is as good as just received when the start is %s, the others as much older as they are', async (_, stepMs) => {
+    let wallMs = 1_700_000_000_000
+    let nowMs = 4_000_000
+    const journal = new FakeJournal({ clock: () => wallMs })
+    const ids = [1, 2, 3, 4]
+    const sayAgain = ids.map(id => publish('t', `${id}`, { qos: 1, id, dup: true }))
+    for (let starts = 1; starts <= 3; starts++) {
+      await using served = await serveBroker({ journal, monotonic: () => nowMs })
+      using client = await RawClient.connect(served.port, 'meter')
+      if (starts === 1) {
+        for (const id of ids) {
+          await exchange(client, publish('t', `${id}`, { qos: 1, id }))
+          wallMs += 200_000
+        }
+      } else {
+        // The first is ten minutes older than the last, and the others are younger.
+        await exchange(client, ...sayAgain.slice(1))
+        expect(served.broker.stats).toMatchObject({ remembered: 3, resends: 3 })
+      }
+      wallMs += stepMs
+      nowMs = 5000
+    }
+    await using served = await serveBroker({ journal, monotonic: () => nowMs })
+    using client = await RawClient.connect(served.port, 'meter')
+    nowMs += 199_900
+    await exchange(client, ...sayAgain.slice(2))
+    nowMs += 400_000
+    await exchange(client, ...sayAgain.slice(3))
+    expect(payloads(journal)).toEqual(['1', '2', '3', '4'])
+    nowMs += 100
+    await exchange(client, ...sayAgain.slice(3))
+    expect(payloads(journal)).toEqual(['1', '2', '3', '4', '4'])
+  })
+
+  test('a clock that is set back between two publishes makes neither younger than the later one', async () => {
+    const times = [5_000_000, 1_000_000, 1_400_000]
+    const journal = new FakeJournal({ clock: () => times.shift() ?? 0 })
     {
       await using served = await serveBroker({ journal })
       using client = await RawClient.connect(served.port, 'meter')
-      await exchange(client, publish('t', 'a', one))
+      await exchange(client, ...[1, 2, 3].map(id => publish('t', `${id}`, { qos: 1, id })))
     }
     let nowMs = 0
-    await using served = await serveBroker({ journal, clock: () => 0, monotonic: () => nowMs })
+    await using served = await serveBroker({ journal, monotonic: () => nowMs })
     using client = await RawClient.connect(served.port, 'meter')
-    nowMs = 599_000
-    await exchange(client, publish('t', 'a', again))
-    expect(payloads(journal)).toEqual(['a'])
-    nowMs = 600_000
-    await exchange(client, publish('t', 'a', again))
-    expect(payloads(journal)).toEqual(['a', 'a'])
+    nowMs = 199_900
+    await exchange(client, ...[1, 2, 3].map(id => publish('t', `${id}`, { qos: 1, id, dup: true })))
+    expect(journal.records).toHaveLength(3)
+    nowMs = 200_000
+    await exchange(client, ...[1, 2, 3].map(id => publish('t', `${id}`, { qos: 1, id, dup: true })))
+    expect(payloads(journal)).toEqual(['1', '2', '3', '1', '2'])
   })
 
   test('a client whose publish was replaced is not taken for the next one', async () => {

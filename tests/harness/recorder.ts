@@ -1,4 +1,5 @@
 import { connectAsync, type MqttClient } from 'mqtt'
+import { DupStore } from './dup-store.ts'
 import { eventually } from './tidegate.ts'
 
 /** A reading as a device sent it. */
@@ -62,8 +63,8 @@ export class Recorder implements AsyncDisposable {
     this.#startMs = startMs
   }
 
-  /** Connects devices; the mqtt package reconnects them and resends what was not acknowledged. */
-  async connect(mqttUrl: string, devices: number): Promise<void> {
+  /** Connects devices; the mqtt package reconnects them and resends what was not acknowledged, with DUP if it is told to. */
+  async connect(mqttUrl: string, devices: number, { dup = false }: { readonly dup?: boolean } = {}): Promise<void> {
     for (let index = 0; index < devices; index++) {
       const device = `${this.#prefix}-${index}`
       const client = await connectAsync(mqttUrl, {
@@ -71,7 +72,8 @@ export class Recorder implements AsyncDisposable {
         clean: false,
         reconnectPeriod: 50,
         connectTimeout: 2_000,
-        keepalive: 30
+        keepalive: 30,
+        ...(dup ? { outgoingStore: new DupStore() } : {})
       })
       client.on('close', () => this.disconnects++)
       client.on('error', () => undefined) // a refused reconnect: the client tries again by itself
@@ -115,11 +117,6 @@ export class Recorder implements AsyncDisposable {
   /** What was acknowledged by now; nothing that comes later changes it. */
   get acknowledgedReadings(): ReadonlySet<Sent> {
     return new Set(this.#unverified().filter(reading => reading.acknowledged))
-  }
-
-  /** What was sent and is not answered. */
-  get unansweredReadings(): readonly Sent[] {
-    return this.#unverified().filter(reading => !reading.acknowledged)
   }
 
   /**

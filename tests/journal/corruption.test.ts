@@ -10,7 +10,7 @@ const given = (name: string): number | undefined => {
   const value = Number(process.env[name] ?? NaN)
   return Number.isSafeInteger(value) ? value : undefined
 }
-/** How many; and the one that a failure names, alone. */
+/** How many (10,000 with `npm run test:journal`); and the one that a failure names, alone. */
 const count = given('TIDEGATE_CORRUPTIONS') ?? 500
 const only = given('TIDEGATE_CORRUPTION')
 const firstSeed = given('TIDEGATE_SEED') ?? 1
@@ -115,7 +115,9 @@ test(`${only === undefined ? count : 1} corruptions of real journals: it always 
     try {
       await check(patient, dice)
     } catch (error) {
-      throw new Error(`TIDEGATE_CORRUPTION=${seed} repeats it: ${patient.did.join(', ')}`, { cause: error })
+      throw new Error(`npm run test:journal -- corruption.test --corruption ${seed} repeats it: ${patient.did.join(', ')}`, {
+        cause: error
+      })
     }
   }
 }, 600_000)

@@ -1,6 +1,7 @@
 /** Real journals in memory, what is in them byte by byte, and everything that can happen to their files. */
 import { crc32 } from 'node:zlib'
-import { encodeFrame, frameBytesOf, markerBytes, maskBytes, newerVersion, segmentName } from '../../journal/frame.ts'
+import { maskBytes } from '../../journal/frame-mask.ts'
+import { encodeFrame, frameBytesOf, markerBytes, newerVersion, segmentName } from '../../journal/frame.ts'
 import { Journal } from '../../journal/journal.ts'
 import { saveMarks } from '../../journal/marks.ts'
 import type { AppendRecord } from '../../journal/record.ts'

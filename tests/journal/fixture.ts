@@ -134,7 +134,7 @@ export function ordinalsOf(gaps: readonly JournalGap[], kind: JournalGap['kind']
 
 /** Resolves when the condition holds; fails after five seconds. */
 export async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 5000
+  const deadline = Date.now() + 30_000
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`timed out: ${what}`)
     await new Promise(resolve => {

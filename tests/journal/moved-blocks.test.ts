@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { encodeFrame, frameBytesOf, markerBytes, maskBytes, newMarker } from '../../journal/frame.ts'
+import { nodeFiles } from '../../journal/files.ts'
+import { maskBytes } from '../../journal/frame-mask.ts'
+import { encodeFrame, frameBytesOf, markerBytes, newMarker } from '../../journal/frame.ts'
+import { verifyJournal } from '../../journal/inspection.ts'
 import { changeSegment, expectRecords, framesOf, range, reopenAndAppend, writeTen } from './damage-fixture.ts'
 import { makeFolder, openJournal, plain, readAll, recordOf, segmentPaths } from './fixture.ts'
 
@@ -43,6 +46,8 @@ test('a block of later frames over earlier ones costs those and none between', a
   const hit = range(0, 10).filter(ordinal => (frames[ordinal]?.end ?? 0) > from && (frames[ordinal]?.start ?? 0) < from + block.length)
   expect(hit.length).toBeGreaterThan(1)
   const bytes = (frames[hit.at(-1) ?? 0]?.end ?? 0) - (frames[2]?.start ?? 0) - block.length
+  const [segment] = (await verifyJournal(nodeFiles, folder.path)).segments
+  expect(segment).toMatchObject({ records: 10 - hit.length, damagedRecords: hit.length, damagedBytes: bytes, missingRecords: 0 })
   expect(await expectRecords(folder.path, 10, hit)).toMatchObject({ damagedBytes: bytes })
   expect(await reopenAndAppend(folder.path, 10, hit)).toMatchObject({ damagedRecords: hit.length, damagedBytes: bytes })
 })
@@ -70,6 +75,7 @@ test('blocks that changed places cost nothing: every record is found', async () 
   await changeSegment(folder.path, bytes =>
     Buffer.concat([bytes.subarray(0, frames[1]?.start), late, between, early, bytes.subarray(frames[9]?.start)])
   )
+  expect(await verifyJournal(nodeFiles, folder.path)).toMatchObject({ whole: true, segments: [{ records: 10 }] })
   expect(await expectRecords(folder.path, 10, [])).toMatchObject({ damagedBytes: 0 })
   expect(await reopenAndAppend(folder.path, 10, [])).toMatchObject({ damagedRecords: 0, damagedBytes: 0 })
 })

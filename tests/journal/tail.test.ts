@@ -1,6 +1,7 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import { nodeFiles, type FilePort } from '../../journal/files.ts'
+import { segmentHeaderBytes } from '../../journal/frame.ts'
 import { loadMarks } from '../../journal/marks.ts'
 import type { Journal } from '../../journal/journal.ts'
 import { visitTail } from '../../journal/tail.ts'
@@ -95,6 +96,20 @@ test('what a failed segment holds beyond the next one is not visited twice', asy
   }
   await using journal = await openJournal(folder.path)
   expect((await tailOf(journal)).map(({ ordinal }) => ordinal)).toEqual(ordinals(1, 8))
+})
+
+test('blocks that come twice, or from a later segment, end nothing and bring no record a second time', async () => {
+  await using folder = await makeFolder()
+  {
+    await using journal = await openJournal(folder.path, { segmentBytes: 2000 })
+    for (const _ of ordinals(0, 4)) await appendRecords(journal, 6)
+  }
+  const [first = '', second = ''] = await segmentPaths(folder.path)
+  const [bytes, later] = [await readFile(first), await readFile(second)]
+  const own = bytes.subarray(segmentHeaderBytes)
+  await writeFile(first, Buffer.concat([bytes.subarray(0, segmentHeaderBytes), later.subarray(segmentHeaderBytes), own, own]))
+  await using journal = await openJournal(folder.path)
+  expect((await tailOf(journal)).map(({ ordinal }) => ordinal)).toEqual(ordinals(1, 24))
 })
 
 test('a damaged record and a segment that has gone cost only themselves', async () => {
