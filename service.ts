@@ -207,7 +207,7 @@ class Service {
         data: this.#config.data,
         store: storage.kind,
         reserveBytes: this.#config.journal.reserve,
-        position: pipeline.position.position,
+        settledBelow: pipeline.settledBelow,
         running: {
           journal: opened(this.#journal).uuid,
           pinJournal: async from => await this.#link.pin(from),
