@@ -292,6 +292,8 @@ describe('restore refuses', () => {
       })
     ).toContain('its version is 2')
     await expect(restoreBackup(data, path.join(folder.path, 'restored'), nodeFiles)).rejects.toThrow('it has no manifest.json')
+    const nowhere = path.join(folder.path, 'nowhere')
+    await expect(restoreBackup(nowhere, path.join(folder.path, 'restored'), nodeFiles)).rejects.toThrow('it is not there')
   })
 
   test('a folder that is not empty, and one that is in use', async () => {
