@@ -3,37 +3,25 @@
  * draining, when its channel to the edge closes; signals belong to the edge.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
+import { buildApiPorts } from './api-ports.ts'
 import { buildApi } from './api/build-api.ts'
 import { LiveStream } from './api/live-stream.ts'
-import type {
-  ApiPorts,
-  BackupDone,
-  BackupTarget,
-  DeadLetterPage,
-  DeadLetterPorts,
-  DeadLetterQuery,
-  Ledger,
-  Readiness
-} from './api/ports.ts'
+import type { ApiPorts } from './api/ports.ts'
 import { Backups } from './backup/backups.ts'
 import { EdgeLink } from './channel/edge-link.ts'
 import type { EdgeState, ToService } from './channel/messages.ts'
 import type { Config } from './config.ts'
-import { damageReasons } from './damage-reasons.ts'
-import { type ErrorCode, TidegateError } from './errors.ts'
-import { purgeLetters, replayLetters } from './ingest/letter-changes.ts'
+import type { TidegateError } from './errors.ts'
 import type { JournalExtent } from './ingest/settlement.ts'
 import { nodeFiles } from './journal/files.ts'
 import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
+import { readinessOf } from './readiness.ts'
 import { Readings } from './readings.ts'
 import { bindServiceMetrics } from './service-metrics.ts'
 import type { Checkpoint } from './telemetry.ts'
 
-/** Client id of publishes that come by HTTP. */
-const httpClientId = 'http'
 /** A service whose edge was killed frees the HTTP port as soon as it notices; so long a new one tries. */
 const bindForMs = 2_000
 const bindRetryMs = 50
@@ -69,9 +57,10 @@ class Service {
   /** Binds HTTP and says so to the edge, or why it cannot. */
   async listen(port: number): Promise<void> {
     const { host } = this.#config.http
+    const ports = this.#ports()
     const until = performance.now() + (port === 0 ? 0 : bindForMs)
     for (;;) {
-      const api = buildApi(this.#ports())
+      const api = buildApi(ports)
       try {
         await api.listen({ host, port })
         this.#api = api
@@ -147,130 +136,21 @@ class Service {
     await this.#stream?.[Symbol.asyncDispose]()
     await this.#readings?.[Symbol.asyncDispose]()
   }
-
   #ports(): ApiPorts {
-    const timeline = (): string => opened(this.#journal).timeline
-    return {
-      options: {
-        anonymous: this.#config.access.anonymous,
-        hosts: this.#config.http.hosts,
-        dashboardFolder: fileURLToPath(new URL('dashboard/', import.meta.url)),
-        maxBodyBytes: this.#config.mqtt.maxPacketBytes,
-        futureMs: this.#config.ingest.window.future,
-        connections: this.#config.limits.connections
-      },
-      log: this.#log.child({ room: 'api' }),
-      get journal() {
-        return timeline()
-      },
+    return buildApiPorts({
+      config: this.#config,
+      log: this.#log,
+      link: this.#link,
+      metrics: this.#metrics,
+      backups: this.#backups,
+      journal: () => this.#journal,
       stream: () => this.#stream,
-      storage: () => this.#readings?.storage,
-      waitFor: async (ordinal, signal) => await opened(this.#readings).pipeline.waitFor(ordinal, signal),
-      append: async publish => await this.#link.append({ clientId: httpClientId, ...publish }),
-      testMapping: message => opened(this.#readings).pipeline.testMapping(message),
-      deadLetters: this.#letterPorts(),
-      replay: async (range, signal, onProgress) => await opened(this.#readings).pipeline.replay(range, signal, onProgress),
-      backup: async (target, signal) => await this.#backup(opened(this.#readings), target, signal),
+      readings: () => this.#readings,
       isOnline: clientId => this.#connected.has(clientId),
-      ledger: async () => await this.#ledger(opened(this.#readings)),
-      readiness: () => this.#readiness(),
-      metrics: async () => {
-        const [edge, own] = await Promise.all([this.#link.counts(), this.#metrics.render()])
-        return `${edge.metrics}\n${own}`
-      }
-    }
+      readiness: () => readinessOf({ edge: this.#edge, readings: this.#readings, refusal: this.#refusal }),
+      closing: this.#closing.signal
+    })
   }
-
-  /** What changes dead letters ends with the service too: the rest is there for the next call. */
-  #letterPorts(): DeadLetterPorts {
-    const untilClosing = (signal: AbortSignal): AbortSignal => AbortSignal.any([signal, this.#closing.signal])
-    return {
-      list: async query => await this.#listLetters(query),
-      replay: async (selection, signal) =>
-        await replayLetters({
-          deadLetters: opened(this.#readings).deadLetters,
-          selection,
-          append: async ({ user, ...publish }) =>
-            await this.#link.append({ ...publish, ...(user === undefined ? {} : { user }), unrouted: true }),
-          signal: untilClosing(signal)
-        }),
-      purge: async (selection, signal) => await purgeLetters(opened(this.#readings).deadLetters, selection, untilClosing(signal))
-    }
-  }
-
-  async #backup(readings: Readings, target: BackupTarget, signal: AbortSignal): Promise<BackupDone> {
-    const { storage, pipeline } = readings
-    const report = await this.#backups.make(
-      target,
-      either => ({
-        files: nodeFiles,
-        data: this.#config.data,
-        store: storage.kind,
-        reserveBytes: this.#config.journal.reserve,
-        position: pipeline.position.position,
-        running: {
-          journal: opened(this.#journal).uuid,
-          pinJournal: async from => await this.#link.pin(from),
-          pinLetters: async () => await readings.pinLetters()
-        },
-        hold: async work => await storage.hold(work, either),
-        now: Date.now
-      }),
-      signal
-    )
-    const { folder, created, checkpoint, head, store, heldMs, tookMs, files } = report
-    this.#log.info({ folder, checkpoint, head, heldMs, tookMs }, 'a backup was made')
-    const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
-    return { folder, created, checkpoint, head, store, heldMs, tookMs, files: files.length, bytes }
-  }
-
-  /** A letter is shown at the position of the record that it was. */
-  async #listLetters(query: DeadLetterQuery): Promise<DeadLetterPage> {
-    const page = await opened(this.#readings).deadLetters.list(query)
-    return { ...page, items: page.items.map(letter => ({ ...letter, ordinal: letter.recordOrdinal })) }
-  }
-
-  /** Outcomes are read before the head, so that a record that comes meanwhile is in the journal, never missing. */
-  async #ledger(readings: Readings): Promise<Ledger> {
-    const { since, position, totals } = readings.pipeline.ledger()
-    const { head, shed, resends, refused } = await this.#link.counts()
-    return {
-      since,
-      accepted: head - since,
-      ...totals,
-      inJournal: head - position,
-      check: readings.ledger.newest,
-      sinceStart: { shed, resends, refused }
-    }
-  }
-
-  #readiness(): Readiness {
-    const reasons: (Readiness['reasons'][number] & { readonly code: ErrorCode })[] = []
-    const edge = this.#edge
-    if (edge === undefined) reasons.push({ code: 'TG_STARTING', message: 'the edge is starting' })
-    if (edge?.stopping === true) reasons.push({ code: 'TG_STOPPING', message: 'Tidegate is stopping' })
-    if (edge?.journal === 'full')
-      reasons.push({ code: 'TG_JOURNAL_FULL', message: 'the journal or its disk is full: publishes of QoS 1 and 2 wait' })
-    if (edge?.journal === 'failing')
-      reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'the journal cannot be written: publishes of QoS 1 and 2 wait' })
-    const ready = reasons.length === 0 && edge?.journal === 'accepting'
-    if (this.#readings === undefined) {
-      const { code, message } = this.#refusal ?? { code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' }
-      reasons.push({ code, message })
-    }
-    const outage = this.#readings?.storage.outage
-    if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
-    reasons.push(...damageReasons(edge?.damage, this.#readings?.damage))
-    for (const { message } of this.#readings?.ledger.newest?.faults ?? [])
-      reasons.push({ code: 'TG_LEDGER_UNBALANCED', message: `the ledger does not balance: ${message}` })
-    return { ready, mqttPort: edge?.mqttPort, reasons }
-  }
-}
-
-/** What was asked for before it is open answers 503. */
-function opened<Part>(part: Part | undefined): Part {
-  if (part === undefined) throw new TidegateError('TG_STORE_UNAVAILABLE', 'the store is being opened: try again in a second')
-  return part
 }
 
 function bindFault(host: string, port: number, error: unknown): string {

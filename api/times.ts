@@ -24,13 +24,15 @@ export const Time = Type.Union([Type.String(), Type.Integer()], {
 const isoPattern = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?:([Zz])|([+\- ])(\d\d):?(\d\d))$/
 
 /**
- * The nanoseconds since 1970 of a time parameter: ISO 8601 with a zone, or epoch milliseconds.
+ * The nanoseconds since 1970 of a time parameter: ISO 8601 with a zone, or epoch milliseconds; `orElse` is what else it could
+ * have been, for the error.
  * @throws TidegateError TG_PARAMETER_INVALID
  */
-export function parseTime(parameter: string, text: string): bigint {
+export function parseTime(parameter: string, text: string, orElse?: string): bigint {
   const ns = /^-?\d{1,17}$/.test(text) ? BigInt(text) * nsPerMs : isoToNs(text)
   if (ns === undefined) {
-    throw parameterError(parameter, `${quoted(text)} is not a time: ISO 8601 with a zone (2026-05-04T03:02:01Z) or milliseconds since 1970`)
+    const times = 'ISO 8601 with a zone (2026-05-04T03:02:01Z) or milliseconds since 1970'
+    throw parameterError(parameter, `${quoted(text)} is not a time: ${times}${orElse === undefined ? '' : `; or ${orElse}`}`)
   }
   if (ns > int64Max || ns < int64Min) throw parameterError(parameter, 'the time is out of range (1677-09-21 to 2262-04-11)')
   return ns

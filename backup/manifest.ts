@@ -50,6 +50,7 @@ export function encodeManifest(manifest: Manifest): string {
 export async function loadManifest(files: FilePort, folder: string): Promise<Manifest> {
   let bytes: Buffer | undefined
   try {
+    if ((await files.stat(folder)) === undefined) throw invalid(folder, 'it is not there')
     const stat = await files.stat(path.join(folder, manifestName))
     if (stat === undefined) throw invalid(folder, `it has no ${manifestName}: no backup, or one that was not finished`)
     bytes = stat.bytes > manifestBytes ? undefined : await loadFile(files, path.join(folder, manifestName), stat.bytes)

@@ -1,12 +1,14 @@
 /**
  * Writes a backup into an empty folder. The order is what makes it one moment:
  *
- * 1. The journal is pinned at the checkpoint, so that nothing behind it goes, and so are the dead letters: what they say of
- *    letters that went (`bound`) must not know of records beyond the checkpoint of the database.
+ * 1. The journal is pinned at the checkpoint, or at what is being written into the store again, so that nothing behind it goes,
+ *    and so are the dead letters: what they say of letters that went (`bound`) must not know of records beyond the checkpoint
+ *    of the database.
  * 2. The database, while nothing is written to it. It says where its checkpoint is.
  * 3. The dead letters: all that this checkpoint counts, and perhaps more, which are known by their position as after a crash.
- * 4. The journal from that checkpoint on, up to what can be read now. That is behind everything acknowledged before the
- *    backup was asked for, and behind every record that a copied letter speaks of.
+ * 4. The journal from that checkpoint on, or from where on it says that records have to be written again, up to what can be
+ *    read now. That is behind everything acknowledged before the backup was asked for, and behind every record that a copied
+ *    letter speaks of.
  * 5. Everything is made durable, and then the manifest is written.
  */
 import { rm } from 'node:fs/promises'
@@ -27,8 +29,8 @@ export interface BackupSources {
   readonly store: 'embedded' | 'influx'
   /** Space that is left free on the disk of the data folder. */
   readonly reserveBytes: number
-  /** Every record below has its outcome now. */
-  readonly position: number
+  /** Every record below has its outcome now and does not have to be written again. */
+  readonly settledBelow: number
   /** Undefined when the data folder is not open: then everything in it stands still, and all of the journal is copied. */
   readonly running:
     | {
@@ -88,11 +90,11 @@ class BackupWriter {
 
   /** Refuses before the first byte when there is no room. */
   async checkSpace(): Promise<void> {
-    const { files, data, reserveBytes, position } = this.#sources
+    const { files, data, reserveBytes, settledBelow } = this.#sources
     const own = await files.stat(data)
     this.#sharesDisk = own === undefined || own.device === (await files.stat(this.#folder))?.device
     const segments = await listSegments(files, path.join(data, 'journal'))
-    const paths = segments.filter(({ end }) => end > position).map(segment => segment.path)
+    const paths = segments.filter(({ end }) => end > settledBelow).map(segment => segment.path)
     for (const name of await files.list(data)) if (name.startsWith('tidegate.duckdb')) paths.push(path.join(data, name))
     for (const segment of await listSegments(files, path.join(data, 'dead-letters'))) paths.push(segment.path)
     let needed = this.#sharesDisk ? reserveBytes : 0
@@ -107,30 +109,31 @@ class BackupWriter {
   }
 
   async write(): Promise<{ readonly manifest: Manifest; readonly heldMs: number }> {
-    const { files, store, running, position, now } = this.#sources
+    const { files, store, running, settledBelow, now } = this.#sources
     const created = new Date(now()).toISOString()
     const releases: (() => void)[] = []
     try {
       if (running !== undefined) {
-        releases.push(await pinned(running.pinJournal(position)))
+        releases.push(await pinned(running.pinJournal(settledBelow)))
         releases.push(await running.pinLetters())
       }
       const { checkpoint, heldMs } = await this.#copyDatabase()
       await this.#copyLetters()
-      const from = checkpoint !== undefined && checkpoint.journal === running?.journal ? checkpoint.position : undefined
+      const own = checkpoint?.journal === running?.journal ? checkpoint : undefined
+      const from = own?.rewriteFrom ?? own?.position
       let head: number | undefined
       if (running !== undefined) {
         const pin = await running.pinJournal(from ?? 0)
         releases.push(() => pin.release())
         head = pin.readable
       }
-      const { uuid, timeline = uuid } = await this.#copyJournal(from, head)
+      const { uuid, timeline = uuid } = await this.#copyJournal({ from, committedBelow: own?.position, head })
       const manifest: Manifest = {
         version: backupVersion,
         created,
         journal: uuid,
         timeline,
-        checkpoint: from ?? null,
+        checkpoint: own?.position ?? null,
         head: head ?? null,
         store,
         files: this.#written
@@ -171,12 +174,17 @@ class BackupWriter {
     await this.#saveMarks('dead-letters', extract, { committedBelow: Infinity, head: Infinity })
   }
 
-  async #copyJournal(from: number | undefined, head: number | undefined): Promise<Extract['marks']> {
-    const extract = await this.#copySegments('journal', { from: from ?? 0, to: head ?? Infinity })
+  async #copyJournal(range: {
+    readonly from: number | undefined
+    readonly committedBelow: number | undefined
+    readonly head: number | undefined
+  }): Promise<Extract['marks']> {
+    const { from = 0, committedBelow, head = Infinity } = range
+    const extract = await this.#copySegments('journal', { from, to: head })
     if (extract === undefined) {
       throw new TidegateError('TG_BACKUP_UNWRITABLE', `there is no journal in ${this.#sources.data} (setting: data)`)
     }
-    await this.#saveMarks('journal', extract, { committedBelow: from ?? extract.marks.committedBelow, head: head ?? Infinity })
+    await this.#saveMarks('journal', extract, { committedBelow: committedBelow ?? extract.marks.committedBelow, head })
     return extract.marks
   }
 

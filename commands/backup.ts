@@ -115,7 +115,7 @@ async function copyStopped(config: Config, partial: string): Promise<Report> {
       data: config.data,
       store: config.store.kind,
       reserveBytes: config.journal.reserve,
-      position: 0,
+      settledBelow: 0,
       running: undefined,
       hold: async work => {
         await using database = await openHeldFiles(nodeFiles, config.data)

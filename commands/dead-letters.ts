@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { TidegateError } from '../errors.ts'
 import type { Answer } from './ask.ts'
-import { addHttpOption, ask } from './ask.ts'
+import { addHttpOption, ask, text } from './ask.ts'
 import type { CommandContext } from './context.ts'
 
 interface Filters {
@@ -106,6 +106,7 @@ function listText({ items, nextCursor, counts }: Listed): string {
     `  ${payloadText(item)}`
   ])
   const kept = Object.entries(membersOf(counts)).map(([reason, count]) => `${reason} ${text(count)}`)
+  if (kept.length > 0 && items.length === 0) lines.push('none that is kept is selected')
   if (nextCursor !== null) lines.push(`… and more: --limit takes a larger number than ${items.length}`)
   return [...lines, kept.length === 0 ? 'no dead letters are kept' : `kept: ${kept.join(', ')}`].join('\n')
 }
@@ -124,10 +125,4 @@ function replayText(answer: Answer): string {
 
 function membersOf(value: unknown): Answer {
   return typeof value === 'object' && value !== null ? { ...value } : {}
-}
-
-/** Letters hold whatever a client sent: control characters stay visible, so that they are none to the terminal. */
-function text(value: unknown): string {
-  const plain = typeof value === 'string' ? value : JSON.stringify(value ?? null)
-  return plain.replaceAll(/\p{Cc}/gu, character => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { TidegateError } from '../errors.ts'
 import type { Answer } from './ask.ts'
-import { addHttpOption, ask } from './ask.ts'
+import { addHttpOption, ask, text } from './ask.ts'
 import type { CommandContext } from './context.ts'
 
 interface TestOptions {
@@ -51,8 +51,4 @@ function answerText(answer: Answer): string {
   if (answer['reason'] !== undefined) lines.push(`reason   ${text(answer['reason'])}`)
   if (answer['detail'] !== undefined) lines.push(`detail   ${text(answer['detail'])}`)
   return [...lines, ...points.map(point => `point    ${JSON.stringify(point)}`)].join('\n')
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : JSON.stringify(value ?? null)
 }

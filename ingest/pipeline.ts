@@ -174,6 +174,12 @@ export class Pipeline implements AsyncDisposable {
     return this.#checkpoint
   }
 
+  /** Records below have their outcome and do not have to be written into the store again; the journal keeps the others. */
+  get settledBelow(): number {
+    const { position, rewriteFrom = position } = this.#writer.checkpoint
+    return rewriteFrom
+  }
+
   /** How far the journal is durable, as far as ingest was told. */
   get durable(): number {
     return this.#durable

@@ -4,10 +4,10 @@ import { Type } from 'typebox'
 import { TidegateError } from '../../errors.ts'
 import { decodePosition, encodePosition } from '../../telemetry.ts'
 import type { ApiPorts, ReplayEnd, ReplayReport } from '../ports.ts'
-import { encodeProblem, parameterError, toTidegateError } from '../problems.ts'
+import { encodeProblem, toTidegateError } from '../problems.ts'
 import { NoParameters, textResponses, watchClient } from '../routing.ts'
 import type { Api } from '../routing.ts'
-import { parseTime, quoted } from '../times.ts'
+import { parseTime } from '../times.ts'
 
 const Range = Type.Object(
   {
@@ -113,10 +113,7 @@ function encodeFault(error: unknown): string {
 
 function parseEnd(parameter: string, text: string, journal: string): ReplayEnd {
   const position = decodePosition(text)
-  if (position === undefined) {
-    if (text.includes(':') && !/^\d{4}-/.test(text)) throw parameterError(parameter, `${quoted(text)} is neither a position nor a time`)
-    return { timeNs: parseTime(parameter, text) }
-  }
+  if (position === undefined) return { timeNs: parseTime(parameter, text, 'a position') }
   if (position.journal === journal) return { ordinal: position.ordinal }
   throw new TidegateError('TG_POSITION_FOREIGN', `${parameter}: the position is of another journal`, { context: { parameter } })
 }

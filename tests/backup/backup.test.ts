@@ -115,6 +115,29 @@ describe('a backup that is restored', () => {
     expectRecords(opened.records, 40, 70)
   })
 
+  test('records that have to be written into the store again are in it, though they have their outcome', async () => {
+    await using folder = await makeFolder()
+    const data = path.join(folder.path, 'data')
+    const backup = path.join(folder.path, 'backup')
+    await makeDatabase(data)
+    await mkdir(backup)
+    await using letters = await openJournal(path.join(data, 'dead-letters'))
+    await using journal = await openJournal(path.join(data, 'journal'), { segmentBytes: 4096 })
+    for (let group = 0; group < 50; group++) await appendRecords(journal, 4)
+    journal.commit(150)
+    const { checkpoint } = await writeBackup(backup, sourcesOf(data, { journal, letters, position: () => 150, rewriteFrom: 60 }), never)
+    expect(checkpoint).toBe(150)
+    const target = path.join(folder.path, 'restored')
+    await restoreBackup(backup, target, nodeFiles)
+    const { committedBelow, segments } = await verifyJournal(nodeFiles, path.join(target, 'journal'))
+    expect(committedBelow).toBe(150)
+    expect(segments[0]?.first, 'what lies before is not').toBeGreaterThan(0)
+    const opened = await openRestored(target)
+    await using restored = opened.journal
+    expect(restored.head).toBe(200)
+    expectRecords(opened.records, 60, 200)
+  })
+
   test('what the database has got since the backup was begun is below the head of its journal', async () => {
     await using folder = await makeFolder()
     const data = path.join(folder.path, 'data')
@@ -269,6 +292,8 @@ describe('restore refuses', () => {
       })
     ).toContain('its version is 2')
     await expect(restoreBackup(data, path.join(folder.path, 'restored'), nodeFiles)).rejects.toThrow('it has no manifest.json')
+    const nowhere = path.join(folder.path, 'nowhere')
+    await expect(restoreBackup(nowhere, path.join(folder.path, 'restored'), nodeFiles)).rejects.toThrow('it is not there')
   })
 
   test('a folder that is not empty, and one that is in use', async () => {

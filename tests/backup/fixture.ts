@@ -19,8 +19,11 @@ export async function makeDatabase(data: string): Promise<void> {
 export interface RunningOptions {
   readonly journal: Journal
   readonly letters: Journal
-  /** The checkpoint in the database when it is held. */
+  /** The checkpoint in the database when it is held, and from where on its records have to be written again. */
   readonly position: () => number
+  readonly rewriteFrom?: number
+  /** Default: pins their journal. */
+  readonly pinLetters?: () => Promise<() => void>
   /** Happens before the database is held, with the journal pinned. */
   readonly before?: () => Promise<void>
   /** Happens while the database is held, with it copied, and before the journal is. */
@@ -29,25 +32,26 @@ export interface RunningOptions {
 
 /** What a running Tidegate gives a backup, over real journals. */
 export function sourcesOf(data: string, running: RunningOptions): BackupSources {
-  const { journal, letters, position, before, meanwhile } = running
+  const { journal, letters, position, rewriteFrom, before, meanwhile, pinLetters = async () => await letters.pin(0) } = running
   return {
     files: nodeFiles,
     data,
     store: 'embedded',
     reserveBytes: 0,
-    position: position(),
+    settledBelow: rewriteFrom ?? position(),
     running: {
       journal: journal.uuid,
       pinJournal: async from => {
         const release = await journal.pin(from)
         return { readable: journal.readable, release }
       },
-      pinLetters: async () => await letters.pin(0)
+      pinLetters
     },
     hold: async <T>(work: (database: HeldDatabase) => Promise<T>): Promise<T> => {
       await before?.()
       await using database = await openHeldFiles(nodeFiles, data)
-      const checkpoint: Checkpoint = { journal: journal.uuid, position: position(), since: 0, totals: noTotals }
+      const floor = rewriteFrom === undefined ? {} : { rewriteFrom }
+      const checkpoint: Checkpoint = { journal: journal.uuid, position: position(), since: 0, totals: noTotals, ...floor }
       const result = await work({ checkpoint, files: database.files })
       await meanwhile?.()
       return result

@@ -47,6 +47,9 @@ it('with --json the letters are as the API has them; without any it says so', as
   expect(JSON.parse(out)).toEqual({ items: [letter], nextCursor: null, counts: { 'broken-json': 1 } })
   await using empty = await serve(200, { items: [], nextCursor: null, counts: {} })
   expect(await tidegate(['dead-letters', 'list', '--http', empty.url])).toEqual({ code: 0, out: 'no dead letters are kept', err: '' })
+  await using others = await serve(200, { items: [], nextCursor: null, counts: { 'not-utf8': 2 } })
+  const { out: none } = await tidegate(['dead-letters', 'list', '--topic', 'plant/#', '--http', others.url])
+  expect(none).toBe('none that is kept is selected\nkept: not-utf8 2')
 })
 
 it('what a client sent is nothing to the terminal', async () => {

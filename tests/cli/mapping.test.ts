@@ -37,7 +37,7 @@ it('a refused request is one line', async () => {
 it('without a service the address is named', async () => {
   expect(await tidegate(['mapping', 'test', 'a', '1', '--http', 'http://127.0.0.1:9'])).toMatchObject({
     code: 1,
-    err: 'tidegate: --http: no Tidegate answers at http://127.0.0.1:9'
+    err: 'tidegate: --http: no Tidegate answers at http://127.0.0.1:9; start it, or give the address of its API'
   })
   expect((await tidegate(['mapping', 'test', 'a', '1', '--http', 'here'])).err).toContain('--http: "here" is not an address')
 })

@@ -136,7 +136,14 @@ test('lists filter by reason, topic and time, page by page, without leaving one 
   expect(await pages({ reason: 'series-limit' })).toEqual([])
   await expect(letters.list({ topic: 'a/#/b', limit: 1 })).rejects.toMatchObject({
     code: 'TG_PARAMETER_INVALID',
+    message: 'topic: # is allowed as the last level only',
     context: { parameter: 'topic' }
+  })
+  // A slip must not pass for "there are none".
+  await expect(letters.list({ reason: 'broken-jsno', limit: 1 })).rejects.toMatchObject({
+    code: 'TG_PARAMETER_INVALID',
+    message: expect.stringMatching(/^reason: .* broken-json, /),
+    context: { parameter: 'reason' }
   })
 })
 
