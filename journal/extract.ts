@@ -1,5 +1,5 @@
 /** What a copy of a journal consists of. Nothing outside this folder knows about segments; a copy gets names and lengths. */
-import { isMissing, type FilePort } from './files.ts'
+import { whileOpen, type FilePort } from './files.ts'
 import { FrameWalker } from './frame-walker.ts'
 import { frameOrdinal } from './frame.ts'
 import { loadMarks, saveMarks, type Marks } from './marks.ts'
@@ -53,14 +53,7 @@ export async function saveExtractedMarks(
 async function bytesBelow(files: FilePort, segment: SegmentFile, marker: number, to: number): Promise<number | undefined> {
   const size = (await files.stat(segment.path))?.bytes
   if (size === undefined || to === Infinity) return size
-  let fd: number
-  try {
-    fd = await files.open(segment.path, 'read')
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-  try {
+  return await whileOpen(files, segment.path, async fd => {
     const walker = new FrameWalker(files, fd, marker)
     for (;;) {
       const step = walker.step()
@@ -69,7 +62,5 @@ async function bytesBelow(files: FilePort, segment: SegmentFile, marker: number,
       // The walker stands behind this frame; damage in front of it belongs to the copy.
       else if (frameOrdinal(walker.bytes, walker.at) >= to) return walker.offset - walker.frameBytes
     }
-  } finally {
-    await files.close(fd)
-  }
+  })
 }

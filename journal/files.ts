@@ -189,6 +189,14 @@ async function orUnreadable(read: Promise<number>, unreadable: () => number | Pr
 
 /** The first `maxBytes` of a file, or undefined when it is missing. */
 export async function loadFile(files: FilePort, path: string, maxBytes: number): Promise<Buffer | undefined> {
+  return await whileOpen(files, path, async fd => {
+    const buffer = Buffer.alloc(maxBytes)
+    return buffer.subarray(0, await readFully(files, fd, buffer, maxBytes, 0))
+  })
+}
+
+/** Opens a file for reading, uses it and closes it. Undefined when it is not there. */
+export async function whileOpen<Result>(files: FilePort, path: string, use: (fd: number) => Promise<Result>): Promise<Result | undefined> {
   let fd: number
   try {
     fd = await files.open(path, 'read')
@@ -197,8 +205,7 @@ export async function loadFile(files: FilePort, path: string, maxBytes: number):
     throw error
   }
   try {
-    const buffer = Buffer.alloc(maxBytes)
-    return buffer.subarray(0, await readFully(files, fd, buffer, maxBytes, 0))
+    return await use(fd)
   } finally {
     await files.close(fd)
   }

@@ -3,7 +3,7 @@
  * may be one that a running process writes, removes from and adds to.
  */
 import { setTimeout as delay } from 'node:timers/promises'
-import { isMissing, loadFile, type FilePort } from './files.ts'
+import { loadFile, whileOpen, type FilePort } from './files.ts'
 import { decodeSegmentHeader, segmentHeaderBytes, type SegmentHeader } from './frame.ts'
 import { loadMarks, type Marks } from './marks.ts'
 import { classifyEnd, endOfDamage } from './segment-end.ts'
@@ -228,18 +228,7 @@ async function passForeign(files: FilePort, segment: SegmentFile, onRun: OnRun):
 
 /** Reads a segment to its end. Undefined when it went meanwhile. */
 async function walk(files: FilePort, segment: SegmentFile, marker: number, onRun: OnRun): Promise<Walked | undefined> {
-  let fd: number
-  try {
-    fd = await files.open(segment.path, 'read')
-  } catch (error) {
-    if (isMissing(error)) return undefined
-    throw error
-  }
-  try {
-    return await walkOpen({ files, fd, segment, marker, onRun })
-  } finally {
-    await files.close(fd)
-  }
+  return await whileOpen(files, segment.path, async fd => await walkOpen({ files, fd, segment, marker, onRun }))
 }
 
 interface OpenSegment {

@@ -1,4 +1,4 @@
-import { isMissing, type FilePort } from './files.ts'
+import { whileOpen, type FilePort } from './files.ts'
 import { FrameWalker } from './frame-walker.ts'
 import { frameOrdinal, framePacketId, segmentHeaderBytes, viewFrame } from './frame.ts'
 import type { TailRecord } from './record.ts'
@@ -28,12 +28,8 @@ interface Part {
  */
 export async function visitTail(options: TailOptions): Promise<void> {
   for (const part of await partsOf(options)) {
-    try {
-      await visitPart(options, part)
-    } catch (error) {
-      // A segment that retention removed meanwhile is as old as what lies before the tail.
-      if (!isMissing(error)) throw error
-    }
+    // A segment that retention removed meanwhile is as old as what lies before the tail.
+    await whileOpen(options.files, part.segment.path, async fd => await visitPart(options, part, fd))
   }
 }
 
@@ -49,7 +45,7 @@ async function partsOf({ files, folder, bytes = 64 * 1024 * 1024 }: TailOptions)
   return parts.toReversed()
 }
 
-async function visitPart({ files, marker, end, visit }: TailOptions, { segment, offset }: Part): Promise<void> {
+async function visitPart({ files, marker, end, visit }: TailOptions, { segment, offset }: Part, fd: number): Promise<void> {
   const record: TailRecord = {
     ordinal: 0,
     receivedMs: 0,
@@ -64,24 +60,19 @@ async function visitPart({ files, marker, end, visit }: TailOptions, { segment, 
   }
   const behind = Math.min(end, segment.end)
   let next = segment.first
-  const fd = await files.open(segment.path, 'read')
-  try {
-    const walker = new FrameWalker(files, fd, marker, offset)
-    for (;;) {
-      const step = walker.step()
-      if (step === 'end') return
-      if (step === 'more') {
-        await walker.fill()
-        continue
-      }
-      const ordinal = frameOrdinal(walker.bytes, walker.at)
-      if (ordinal < next || ordinal >= behind) continue
-      next = ordinal + 1
-      if (framePacketId(walker.bytes, walker.at) === 0) continue
-      viewFrame(walker.bytes, walker.at, record)
-      visit(record)
+  const walker = new FrameWalker(files, fd, marker, offset)
+  for (;;) {
+    const step = walker.step()
+    if (step === 'end') return
+    if (step === 'more') {
+      await walker.fill()
+      continue
     }
-  } finally {
-    await files.close(fd)
+    const ordinal = frameOrdinal(walker.bytes, walker.at)
+    if (ordinal < next || ordinal >= behind) continue
+    next = ordinal + 1
+    if (framePacketId(walker.bytes, walker.at) === 0) continue
+    viewFrame(walker.bytes, walker.at, record)
+    visit(record)
   }
 }

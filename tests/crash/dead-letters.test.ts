@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { listLetters, listPlant, publishLetters, rawRoutes } from '../harness/letters.ts'
+import { readMetric } from '../harness/operations.ts'
 import { readLedger } from '../harness/recorder.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
@@ -27,11 +28,6 @@ async function replay(tidegate: Tidegate): Promise<Answer | undefined> {
 
 async function accepted(tidegate: Tidegate): Promise<number> {
   return await eventually('the ledger answers', async () => (await readLedger(tidegate.httpUrl)).accepted, 60_000)
-}
-
-async function counted(tidegate: Tidegate, name: string): Promise<number> {
-  const text = await (await fetch(`${tidegate.httpUrl}/metrics`)).text()
-  return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? NaN)
 }
 
 describe(`a replay of ${letters} dead letters`, () => {
@@ -85,10 +81,10 @@ describe(`a replay of ${letters} dead letters`, () => {
       expect(ledger).toMatchObject({ deadLettered: letters, stored: ledger.accepted - letters, balanced: true })
       expect(ledger.stored).toBeGreaterThanOrEqual(letters)
       expect(await listLetters(tidegate)).toEqual([])
-      expect([await counted(tidegate, 'tidegate_dead_letters_replayed_total'), await counted(tidegate, 'tidegate_dead_letters')]).toEqual([
-        letters,
-        0
-      ])
+      expect([
+        await readMetric(tidegate, 'tidegate_dead_letters_replayed_total'),
+        await readMetric(tidegate, 'tidegate_dead_letters')
+      ]).toEqual([letters, 0])
       expect(await tidegate.stop()).toBe(0)
     } finally {
       await tidegate[Symbol.asyncDispose]()

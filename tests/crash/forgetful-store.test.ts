@@ -6,8 +6,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { tidegate as runCommand } from '../cli/harness.ts'
 import { ForgetfulInflux } from '../harness/forgetful-influx.ts'
 import { InfluxServer } from '../harness/influx.ts'
+import { readMetric } from '../harness/operations.ts'
 import { readLedger, Recorder } from '../harness/recorder.ts'
-import { expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
+import { acknowledgedMore, expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
 import { describeWith } from '../harness/servers.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
@@ -64,27 +65,12 @@ async function expectAllIn(server: ForgetfulInflux, recorder: Recorder): Promise
   )
 }
 
-async function acknowledgedMore(recorder: Recorder, count: number): Promise<void> {
-  const goal = recorder.acknowledged + count
-  await eventually(`${count} further acknowledgements`, () => (recorder.acknowledged >= goal ? true : undefined), 60_000)
-}
-
-async function metric(tidegate: Tidegate, name: string): Promise<number> {
-  const text = await (await fetch(`${tidegate.httpUrl}/metrics`)).text()
-  return Number(
-    text
-      .split('\n')
-      .find(line => line.startsWith(`${name} `))
-      ?.split(' ')[1]
-  )
-}
-
 /** Resolves when nothing waits to be written, nor to be written again. */
 async function written(tidegate: Tidegate, recorder: Recorder): Promise<void> {
   await settled(tidegate, recorder)
   await eventually(
     'nothing is written again',
-    async () => ((await metric(tidegate, 'tidegate_ingest_rewriting')) === 0 ? true : undefined),
+    async () => ((await readMetric(tidegate, 'tidegate_ingest_rewriting')) === 0 ? true : undefined),
     60_000
   )
 }
@@ -106,7 +92,7 @@ describe('a store that acknowledges at once and loses its last five seconds when
       }
       // And while it is given again what it lost.
       await eventually('it is being given', async () =>
-        (await metric(tidegate, 'tidegate_ingest_rewriting')) === 1 ? true : undefined
+        (await readMetric(tidegate, 'tidegate_ingest_rewriting')) === 1 ? true : undefined
       ).catch(() => undefined)
       await server.kill()
       await server.start()
