@@ -94,12 +94,11 @@ class Service {
         this.#refusal = error
       }
     })
-    const checkpoint = readings.pipeline.position
-    this.#stream = new LiveStream({ journal: journal.timeline, position: checkpoint.position, ...this.#config.stream })
+    const { position } = readings.pipeline.position
+    this.#stream = new LiveStream({ journal: journal.timeline, position, ...this.#config.stream })
     this.#readings = readings
     bindServiceMetrics(this.#metrics, { readings, stream: this.#stream, link: this.#link, backups: this.#backups })
     readings.pipeline.advance(this.#durable)
-    this.#tellCheckpoint(checkpoint)
   }
 
   #tellCheckpoint({ position, rewriteFrom = position }: Checkpoint): void {

@@ -51,7 +51,10 @@ export interface PipelineOptions {
   readonly oldest?: () => Promise<number>
   /** Called after each commit, in order. Must not block. */
   readonly onCommitted?: (committed: Committed) => void
-  /** Called with each checkpoint that became durable, also where only its `rewriteFrom` has changed. Must not block. */
+  /**
+   * Called with the checkpoint that ingest starts from, before anything is committed, and with each that became durable, also
+   * where only its `rewriteFrom` has changed. Must not block.
+   */
   readonly onCheckpoint?: (checkpoint: Checkpoint) => void
   /**
    * Called once when ingest cannot go on by itself: a fault of ours, or the journal's reader has ended. Nothing is lost by
@@ -131,6 +134,8 @@ export class Pipeline implements AsyncDisposable {
     const rewriteFrom = checkpoint.rewriteFrom ?? (options.storage.forgetful ? 0 : undefined)
     if (anew === undefined && rewriteFrom !== undefined) pipeline.#rewriting.owe('start', rewriteFrom)
     options.storage.onReturn(() => pipeline.#rewriting.owe('outage'))
+    // Before the first commit: whoever is told nothing of this start would take what it commits for ahead of the journal.
+    options.onCheckpoint?.(checkpoint)
     pipeline.#running = pipeline.#run()
     return pipeline
   }
