@@ -1,4 +1,4 @@
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -9,16 +9,13 @@ import { verifyJournal } from '../../journal/inspection.ts'
 import { FolderLock } from '../../journal/lock.ts'
 import type { JournalRecord } from '../../journal/record.ts'
 import { appendRecords, makeFolder, openJournal, plain, readAll, recordOf, until } from '../journal/fixture.ts'
-import { makeDatabase, sourcesOf, treeOf } from './fixture.ts'
+import { makeFolders, sourcesOf, treeOf } from './fixture.ts'
 
 const never = new AbortController().signal
 
 /** A backup of a closed world with 200 records, 150 of them committed, and 5 letters. */
 async function makeBackup(folder: string): Promise<{ readonly data: string; readonly backup: string }> {
-  const data = path.join(folder, 'data')
-  const backup = path.join(folder, 'backup')
-  await makeDatabase(data)
-  await mkdir(backup)
+  const { data, backup } = await makeFolders(folder)
   await using letters = await openJournal(path.join(data, 'dead-letters'))
   await appendRecords(letters, 5)
   await using journal = await openJournal(path.join(data, 'journal'), { segmentBytes: 4096 })
@@ -84,10 +81,7 @@ describe('a backup that is restored', () => {
 
   test('what was appended after the checkpoint was taken, up to when the journal is copied, is in it', async () => {
     await using folder = await makeFolder()
-    const data = path.join(folder.path, 'data')
-    const backup = path.join(folder.path, 'backup')
-    await makeDatabase(data)
-    await mkdir(backup)
+    const { data, backup } = await makeFolders(folder.path)
     await using letters = await openJournal(path.join(data, 'dead-letters'))
     await using journal = await openJournal(path.join(data, 'journal'), { segmentBytes: 4096 })
     await appendRecords(journal, 40)
@@ -117,10 +111,7 @@ describe('a backup that is restored', () => {
 
   test('records that have to be written into the store again are in it, though they have their outcome', async () => {
     await using folder = await makeFolder()
-    const data = path.join(folder.path, 'data')
-    const backup = path.join(folder.path, 'backup')
-    await makeDatabase(data)
-    await mkdir(backup)
+    const { data, backup } = await makeFolders(folder.path)
     await using letters = await openJournal(path.join(data, 'dead-letters'))
     await using journal = await openJournal(path.join(data, 'journal'), { segmentBytes: 4096 })
     for (let group = 0; group < 50; group++) await appendRecords(journal, 4)
@@ -140,10 +131,7 @@ describe('a backup that is restored', () => {
 
   test('what the database has got since the backup was begun is below the head of its journal', async () => {
     await using folder = await makeFolder()
-    const data = path.join(folder.path, 'data')
-    const backup = path.join(folder.path, 'backup')
-    await makeDatabase(data)
-    await mkdir(backup)
+    const { data, backup } = await makeFolders(folder.path)
     await using letters = await openJournal(path.join(data, 'dead-letters'))
     await using journal = await openJournal(path.join(data, 'journal'), { segmentBytes: 4096 })
     await appendRecords(journal, 40)
@@ -167,10 +155,7 @@ describe('a backup that is restored', () => {
     ['in the way of drop-oldest', { maxBytes: 60_000, whenFull: 'drop-oldest', pendingBytes: 8_000 }]
   ] as const)('no segment goes while it is copied, though it is %s', async (_name, options) => {
     await using folder = await makeFolder()
-    const data = path.join(folder.path, 'data')
-    const backup = path.join(folder.path, 'backup')
-    await makeDatabase(data)
-    await mkdir(backup)
+    const { data, backup } = await makeFolders(folder.path)
     let nowMs = 0
     await using letters = await openJournal(path.join(data, 'dead-letters'))
     // Every look at this clock is later than the 60 s for which what is committed stays in any case.
@@ -218,10 +203,7 @@ describe('a backup that is restored', () => {
 describe('a backup that fails', () => {
   test('leaves no pin and no file, and what made it fail is told', async () => {
     await using folder = await makeFolder()
-    const data = path.join(folder.path, 'data')
-    const backup = path.join(folder.path, 'backup')
-    await makeDatabase(data)
-    await mkdir(backup)
+    const { data, backup } = await makeFolders(folder.path)
     await writeFile(path.join(backup, 'backup.key'), 'stays')
     await using letters = await openJournal(path.join(data, 'dead-letters'))
     await appendRecords(letters, 2)

@@ -16,6 +16,15 @@ export async function makeDatabase(data: string): Promise<void> {
   await writeFile(path.join(data, 'tidegate.duckdb.wal'), 'log of the database')
 }
 
+/** A data folder with a database, and an empty folder for a backup beside it. */
+export async function makeFolders(folder: string): Promise<{ readonly data: string; readonly backup: string }> {
+  const data = path.join(folder, 'data')
+  const backup = path.join(folder, 'backup')
+  await makeDatabase(data)
+  await mkdir(backup)
+  return { data, backup }
+}
+
 export interface RunningOptions {
   readonly journal: Journal
   readonly letters: Journal

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { restoreBackup } from '../../backup/restore.ts'
@@ -10,7 +10,7 @@ import type { Journal } from '../../journal/journal.ts'
 import { scan } from '../../journal/scan.ts'
 import { recordOf } from '../ingest/fakes.ts'
 import { appendRecords, makeFolder, openJournal, silent, until } from '../journal/fixture.ts'
-import { makeDatabase, sourcesOf } from './fixture.ts'
+import { makeFolders, sourcesOf } from './fixture.ts'
 
 const never = new AbortController().signal
 const maxBytes = 60_000
@@ -71,10 +71,7 @@ interface Backup {
  * come, and press those of before over the cap as soon as nothing holds them.
  */
 async function makeBackup(folder: string): Promise<Backup> {
-  const data = path.join(folder, 'data')
-  const backup = path.join(folder, 'backup')
-  await makeDatabase(data)
-  await mkdir(backup)
+  const { data, backup } = await makeFolders(folder)
   await using journal = await openJournal(path.join(data, 'journal'))
   await appendRecords(journal, 600)
   await using opened = await openLetters(data, { journal: journal.uuid, position: 0 })
