@@ -178,6 +178,8 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     const parser = this.#parser
     let packets = 0
     while (this.#state !== 'closed') {
+      // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
+      if (this.#state === 'opening' && !this.#block('connack')) break
       const status = parser.next(this.#state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) break
       if (status !== frameStatus.complete) {
@@ -210,7 +212,6 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
       }
       return this.#handleConnect()
     }
-    if (this.#state === 'opening') return this.#block('connack')
     if (this.#out.isStuck(unreadReplyBytes)) return this.#block('replies')
     switch (header >> 4) {
       case 3:
@@ -315,7 +316,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     if (subscriber === undefined || filters === undefined) return false
     if (subscriber.blocked) return this.#block('route')
     if (!subscribe) for (const filter of list.filters) filters.delete(filter)
-    else if (!subscriber.subscribe(list.filters, filters, this.#gate.limits.subscriptions)) {
+    else if (!subscriber.subscribe(list, filters, this.#gate.limits.subscriptions)) {
       this.violate('too many subscriptions')
       return false
     }

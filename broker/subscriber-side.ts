@@ -2,7 +2,9 @@ import { encodeConnect, returnCodes } from './connect-packet.ts'
 import { Link } from './link.ts'
 import type { LinkOwner } from './link.ts'
 import type { Outbound } from './outbound.ts'
+import { RepeatedFilters, refusedFilter } from './repeated-filters.ts'
 import type { RouteHandle, Router } from './routing.ts'
+import type { FilterList } from './subscribe-packet.ts'
 
 /** The connection, as its subscriber's side sees it. */
 export interface SubscriberHost {
@@ -22,6 +24,7 @@ export class SubscriberSide implements LinkOwner {
   readonly #sessionPresent: boolean
   readonly #link: Link
   readonly #route: RouteHandle
+  readonly #subacks = new RepeatedFilters()
   #connackSent = false
   #outputDone: (() => void) | undefined
 
@@ -62,7 +65,7 @@ export class SubscriberSide implements LinkOwner {
   }
 
   /** Adds filters to the session's as far as the limit allows; false when more were denied than may ever be allowed. */
-  subscribe(filters: readonly string[], sessionFilters: Set<string>, limit: number): boolean {
+  subscribe({ packetId, filters, qos }: FilterList, sessionFilters: Set<string>, limit: number): boolean {
     const { denied } = this.#link
     for (const filter of filters) {
       if (sessionFilters.has(filter) || sessionFilters.size < limit) {
@@ -70,6 +73,8 @@ export class SubscriberSide implements LinkOwner {
         denied.delete(filter)
       } else denied.add(filter)
     }
+    const codes = filters.map((filter, index) => (denied.has(filter) ? refusedFilter : (qos[index] ?? 0)))
+    if (new Set(filters).size < filters.length) this.#subacks.expect(packetId, codes)
     return denied.size <= limit
   }
 
@@ -101,6 +106,7 @@ export class SubscriberSide implements LinkOwner {
       this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
       rest = bytes.subarray(4)
     }
+    rest = this.#subacks.complete(rest)
     if (rest.length === 0 || this.#out.send(rest)) done()
     else this.#outputDone = done
   }

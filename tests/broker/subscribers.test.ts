@@ -19,6 +19,16 @@ async function subscriber(port: number, options: IClientOptions = {}): Promise<S
 }
 
 describe('subscribers', () => {
+  test('a SUBACK has a return code for each filter, also for one that comes several times [MQTT-3.8.4-5]', async () => {
+    await using served = await serveBroker({ limits: { subscriptions: 2 } })
+    using client = await RawClient.connect(served.port, 'twice')
+    client.send(subscribe(7, ['a', 1], ['b', 2], ['a', 0], ['c', 1], ['b', 2], ['c', 0]))
+    expect((await client.received(2))[1]).toBe('suback:7:1,2,0,128,2,128')
+    client.send(subscribe(8, ...Array.from({ length: 200 }, (_, index) => ['a', index % 3] as const)))
+    await client.received(3)
+    expect(client.raw[2]?.toString('hex')).toBe(`90ca010008${'000102'.repeat(66)}0001`)
+  })
+
   test('get messages of each QoS at the lower of both, with wildcard filters too, in order', async () => {
     await using served = await serveBroker()
     for (const qos of [0, 1, 2] as const) {
