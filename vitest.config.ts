@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config'
 
-/** Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own. */
+/**
+ * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so has
+ * fuzz, which is in `fast` with few packets.
+ */
 const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**']
 
 export default defineConfig({
@@ -14,6 +17,7 @@ export default defineConfig({
       { extends: true, test: { name: 'fast', include: ['tests/**/*.test.ts'], exclude: slow } },
       { extends: true, test: { name: 'crash', include: ['tests/crash/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
       { extends: true, test: { name: 'faults', include: ['tests/faults/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
+      { extends: true, test: { name: 'fuzz', include: ['tests/fuzz/**/*.test.ts'], testTimeout: 7_200_000 } },
       { extends: true, test: { name: 'browser', include: ['tests/browser/**/*.test.ts'], testTimeout: 120_000, fileParallelism: false } }
     ]
   }
