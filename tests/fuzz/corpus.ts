@@ -28,7 +28,7 @@ export class Corpus {
   session(): Buffer[] {
     const random = this.#random
     const packets = [this.connect()]
-    const count = random.oneIn(40) ? random.between(300, 1500) : random.between(1, 80)
+    const count = random.oneIn(40) ? random.between(300, 1500) : random.between(1, 150)
     const kind = random.below(4)
     while (packets.length < count) packets.push(this.#next(kind, packets))
     if (random.oneIn(4)) packets.push(disconnect)

@@ -70,7 +70,7 @@ function refusals({ broker: { stats } }: World): number {
 function buildVisit(number: number, random: Random): Visit {
   const corpus = new Corpus(random)
   const packets = corpus.session()
-  const rarely = random.pick([8, 25, 60, 1_000])
+  const rarely = random.pick([8, 40, 150, 1_000])
   // A CONNECT that is refused ends everything, so it is damaged less often than the packets behind it.
   const mutated = packets.map((packet, index) => (random.oneIn(index === 0 ? 12 : rarely) ? mutate(packet, random, corpus) : packet))
   let stream = Buffer.concat([...mutated, pingreq])
