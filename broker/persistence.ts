@@ -57,6 +57,7 @@ export class Persistence {
   readonly #sessions = new Map<string, StoredSession>()
   readonly #subscriptions = new SubscriptionTrie<Subscription>()
   readonly #options: PersistenceOptions
+  readonly #added = new WeakSet<readonly Subscription[]>()
   #queuedBytes = 0
 
   constructor(options: PersistenceOptions) {
@@ -108,6 +109,9 @@ export class Persistence {
 
   async addSubscriptions(client: ClientId, added: readonly Subscription[]): Promise<void> {
     const session = this.#sessionOf(client.id)
+    // aedes asks once for each filter of a SUBSCRIBE, every time with all of them.
+    if (this.#added.has(added)) return
+    this.#added.add(added)
     const denied = this.#options.denied(client.id)
     for (const { topic, qos } of added) {
       if (denied?.has(topic) === true) continue

@@ -78,11 +78,11 @@ const ofFrames: Readonly<Record<string, Mutation>> = {
       Buffer.from(random.pick(['ffffff7f', 'ffffffff7f', 'ffffffffff', '80808001', '80808000', 'ff7f', 'ffff01']), 'hex')
     )
   },
-  /** Not the shortest way to write the length, and right. */
+  /** Not the shortest way to write the length, and right; of five bytes, wrong. */
   lengthenLength: (packet, random) => {
     const { header, body } = cut(packet)
     const digits = Buffer.from(varint(body.length))
-    const zeros = Buffer.alloc(Math.max(0, random.between(0, 4 - digits.length)), 0x80)
+    const zeros = Buffer.alloc(Math.max(0, random.between(1, 5 - digits.length)), 0x80)
     if (zeros.length === 0) return packet
     digits[digits.length - 1] = (digits.at(-1) ?? 0) | 0x80
     zeros[zeros.length - 1] = 0
@@ -92,6 +92,12 @@ const ofFrames: Readonly<Record<string, Mutation>> = {
     const copy = Buffer.from(packet)
     copy[0] = random.oneIn(2) ? random.below(256) : (copy[0] ?? 0) ^ (1 << random.below(4))
     return copy
+  },
+  zeroPacketId: packet => {
+    const { header, body } = cut(packet)
+    const copy = Buffer.from(body)
+    const at = header >> 4 === 3 && copy.length > 1 ? 2 + copy.readUInt16BE(0) : 0
+    return frame(header, copy.fill(0, Math.min(at, copy.length), Math.min(at + 2, copy.length)))
   },
   /** The header of one packet, the body of another. */
   swapHeader: (packet, _random, corpus) => frame(corpus.any()[0] ?? 0, cut(packet).body),

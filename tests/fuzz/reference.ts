@@ -21,7 +21,7 @@ export interface Verdict {
   clientId: string | undefined
   /** Packets from the server, as hex. Undefined: none. */
   connack: string | undefined
-  /** Records of PUBLISH packets, in order (`recordText`). */
+  /** Records of PUBLISH packets, in order (`recordText`); one that may be missing has `perhaps` in front. */
   readonly records: string[]
   /** PUBACK, PUBREC and PUBCOMP, in order: type << 16 | packet id. */
   readonly acknowledgements: number[]
@@ -63,7 +63,7 @@ interface Client {
   /** Of a persistent session. */
   session: Session | undefined
   /** The latest publish under each packet id that may come again: its text without DUP, and over which connection. */
-  readonly published: Map<number, { readonly text: string; readonly sitting: number }>
+  readonly published: Map<number, { readonly text: string; readonly sitting: number; readonly sure: boolean }>
 }
 
 interface Sitting {
@@ -77,6 +77,9 @@ interface Sitting {
 }
 
 class Violation extends Error {}
+
+/** In front of a record that may be missing. */
+export const perhaps = '?'
 
 const strangerBytes = 65_536
 
@@ -123,6 +126,9 @@ export class Reference {
       verdict.end = 'violated'
       verdict.reason = error.message
     }
+    // Publishes behind the end are known to be later ones as far as they were read by then: the client's may come again as new.
+    const latest = sitting?.client.published
+    if (verdict.end !== 'open' && latest !== undefined) for (const [id, publish] of latest) latest.set(id, { ...publish, sure: false })
     if (verdict.end === 'left') {
       verdict.will = undefined
       const { client, number } = sitting ?? { client: undefined, number: 0 }
@@ -216,10 +222,11 @@ export class Reference {
     }
     if (qos === 2 && session.openIds.size >= this.#limits.openIds) throw new Violation('too many open QoS 2 ids')
     const text = recordText({ ...record, dup: false })
-    if (!dup || client.published.get(packetId)?.text !== text) {
+    const original = dup ? client.published.get(packetId) : undefined
+    if (original?.text !== text) {
       verdict.records.push(recordText({ ...record, dup }))
-      if (packetId > 0) client.published.set(packetId, { text, sitting: number })
-    }
+      if (packetId > 0) client.published.set(packetId, { text, sitting: number, sure: true })
+    } else if (!original.sure) verdict.records.push(perhaps + recordText({ ...record, dup }))
     if (qos === 2) session.openIds.add(packetId)
     if (qos > 0) verdict.acknowledgements.push(((qos === 1 ? 0x40 : 0x50) << 16) | packetId)
   }
