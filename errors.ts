@@ -23,6 +23,9 @@ export const errorTable = {
   TG_JOURNAL_DAMAGED: { title: 'Records of the journal are damaged or missing', outcome: 'reject', status: 500 },
   TG_JOURNAL_CLOSED: { title: 'The journal is closed', outcome: 'retry', status: 503 },
 
+  // ledger
+  TG_LEDGER_UNBALANCED: { title: 'The ledger does not balance', outcome: 'bug', status: 500 },
+
   // stores
   TG_STORE_UNAVAILABLE: { title: 'The store does not answer', outcome: 'retry', status: 503 },
   TG_STORE_REFUSED: { title: 'The store refuses the credentials or the bucket', outcome: 'retry', status: 503 },

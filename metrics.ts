@@ -200,6 +200,12 @@ export const metricTable = {
   },
   tidegate_ingest_checkpoint_position: { type: 'gauge', process: 'service', help: 'Every record below this ordinal has its outcome.' },
 
+  tidegate_ledger_balanced: {
+    type: 'gauge',
+    process: 'service',
+    help: '1 while the independent counts of the ledger agree, 0 while they do not; absent until they were first taken.'
+  },
+
   // store
   tidegate_store_up: { type: 'gauge', process: 'service', help: '1 while the store answers.' },
   tidegate_store_series: { type: 'gauge', process: 'service', help: 'Series known, bounded by limits.series.' },

@@ -4,8 +4,11 @@ import type { Logger } from 'pino'
 import type { JournalDamage } from './channel/messages.ts'
 import type { Config } from './config.ts'
 import { TidegateError } from './errors.ts'
+import { realClock } from './ingest/clock.ts'
 import { DeadLetters } from './ingest/dead-letters.ts'
 import { letterBoundFile } from './ingest/letter-bound.ts'
+import { Ledger } from './ingest/ledger.ts'
+import { Pace } from './ingest/pace.ts'
 import { Pipeline, type Committed } from './ingest/pipeline.ts'
 import { startingCheckpoint, type JournalExtent } from './ingest/settlement.ts'
 import { nodeFiles } from './journal/files.ts'
@@ -21,6 +24,8 @@ const firstRetryMs = 200
 const longestRetryMs = 5_000
 /** Letters are few and each waits for the disk, so they are synced at once. */
 const lettersSyncDelayMs = 1
+/** Share of the time that counting the letters may have. */
+const lettersShare = 0.25
 
 export interface ReadingsOptions {
   readonly config: Config
@@ -46,6 +51,7 @@ export class Readings implements AsyncDisposable {
   readonly storage: Storage
   readonly deadLetters: DeadLetters
   readonly pipeline: Pipeline
+  readonly ledger: Ledger
   readonly #letters: Journal
   readonly #reader: () => JournalReader | undefined
 
@@ -54,6 +60,7 @@ export class Readings implements AsyncDisposable {
     letters: Journal,
     deadLetters: DeadLetters,
     pipeline: Pipeline,
+    ledger: Ledger,
     reader: () => JournalReader | undefined
   ) {
     this.storage = storage
@@ -61,6 +68,7 @@ export class Readings implements AsyncDisposable {
     this.#reader = reader
     this.deadLetters = deadLetters
     this.pipeline = pipeline
+    this.ledger = ledger
   }
 
   /** Opens everything, trying again with back-off while a folder or database cannot be opened. */
@@ -125,7 +133,8 @@ export class Readings implements AsyncDisposable {
           onStopped,
           log: log.child({ room: 'ingest' })
         })
-        return new Readings(storage, letters, deadLetters, pipeline, () => reader)
+        const ledger = openLedger({ config, journal, log, storage, deadLetters, pipeline })
+        return new Readings(storage, letters, deadLetters, pipeline, ledger, () => reader)
       } catch (error) {
         for (const resource of opened.toReversed()) await resource[Symbol.asyncDispose]()
         throw error
@@ -154,11 +163,48 @@ export class Readings implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.ledger[Symbol.asyncDispose]()
     await this.pipeline.close()
     await this.storage[Symbol.asyncDispose]()
     await this.deadLetters.close()
     await this.#letters.close()
   }
+}
+
+function openLedger(of: {
+  readonly config: Config
+  readonly journal: JournalExtent
+  readonly log: Logger
+  readonly storage: Storage
+  readonly deadLetters: DeadLetters
+  readonly pipeline: Pipeline
+}): Ledger {
+  const { config, journal, storage, deadLetters, pipeline } = of
+  // What a check finds damaged is the ledger's to say, once.
+  const log = of.log.child({}, { level: 'silent' })
+  return Ledger.open({
+    pipeline,
+    storage,
+    scan: range => scan({ folder: path.join(config.data, 'journal'), ...range, log, quarantine: false }),
+    letters: {
+      accounts: async (below, signal) => {
+        const pace = new Pace({ clock: realClock, signal, share: () => lettersShare })
+        return await deadLetters.accounts(
+          { journal: journal.uuid, since: pipeline.position.since, below },
+          {
+            scan: range => scan({ folder: lettersFolder(config), ...range, log, quarantine: false }),
+            rest: async () => await pace.rest(),
+            signal
+          }
+        )
+      },
+      get unsettled() {
+        return deadLetters.unsettled
+      }
+    },
+    clock: realClock,
+    log: of.log.child({ room: 'ledger' })
+  })
 }
 
 function lettersFolder(config: Config): string {

@@ -15,7 +15,7 @@ export function bindServiceMetrics(
   const { readings, stream, link, backups } = service
   const { storage } = readings
   bindProcessMetrics(metrics, 'service')
-  bindIngestMetrics(metrics, readings.pipeline, readings.deadLetters)
+  bindIngestMetrics(metrics, readings)
   bindStreamMetrics(metrics, stream)
   metrics.bind('tidegate_journal_read_damaged_records_total', () => readings.damage.reading.records)
   metrics.bind('tidegate_journal_read_damaged_bytes_total', () => readings.damage.reading.bytes)

@@ -30,7 +30,7 @@ import { endOnBug, openLog } from './log.ts'
 import { Metrics } from './metrics.ts'
 import { Readings } from './readings.ts'
 import { bindServiceMetrics } from './service-metrics.ts'
-import { type Checkpoint, outcomes } from './telemetry.ts'
+import type { Checkpoint } from './telemetry.ts'
 
 /** Client id of publishes that come by HTTP. */
 const httpClientId = 'http'
@@ -234,14 +234,12 @@ class Service {
   async #ledger(readings: Readings): Promise<Ledger> {
     const { since, position, totals } = readings.pipeline.ledger()
     const { head, shed, resends, refused } = await this.#link.counts()
-    const accounted = outcomes.reduce((sum, outcome) => sum + totals[outcome], 0)
-    const inJournal = head - position
     return {
       since,
       accepted: head - since,
       ...totals,
-      inJournal,
-      balanced: accounted === position - since && inJournal >= 0,
+      inJournal: head - position,
+      check: readings.ledger.newest,
       sinceStart: { shed, resends, refused }
     }
   }
@@ -263,6 +261,8 @@ class Service {
     const outage = this.#readings?.storage.outage
     if (outage !== undefined) reasons.push({ code: 'TG_STORE_UNAVAILABLE', message: outage })
     reasons.push(...damageReasons(edge?.damage, this.#readings?.damage))
+    for (const { message } of this.#readings?.ledger.newest?.faults ?? [])
+      reasons.push({ code: 'TG_LEDGER_UNBALANCED', message: `the ledger does not balance: ${message}` })
     return { ready, mqttPort: edge?.mqttPort, reasons }
   }
 }

@@ -1,8 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 /**
- * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so has
- * fuzz, which is in `fast` with few packets.
+ * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so have the
+ * journal's simulation and fuzz, which are in `fast` with few seeds and packets.
  */
 const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**']
 
@@ -15,6 +15,7 @@ export default defineConfig({
     maxWorkers: 2,
     projects: [
       { extends: true, test: { name: 'fast', include: ['tests/**/*.test.ts'], exclude: slow } },
+      { extends: true, test: { name: 'journal', include: ['tests/journal/simulation/**/*.test.ts'] } },
       { extends: true, test: { name: 'crash', include: ['tests/crash/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
       { extends: true, test: { name: 'faults', include: ['tests/faults/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
       { extends: true, test: { name: 'fuzz', include: ['tests/fuzz/**/*.test.ts'], testTimeout: 7_200_000 } },

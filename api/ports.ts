@@ -122,7 +122,22 @@ export interface Ledger {
   readonly deduplicated: number
   readonly dropped: number
   readonly damaged: number
-  readonly balanced: boolean
+  /** The newest time that independent counts were held against each other; undefined until the first has ended. */
+  readonly check:
+    | {
+        /** When it began, ms since 1970. */
+        readonly atMs: number
+        /** It is about the records below this ordinal. */
+        readonly head: number
+        /** What disagreed; empty when nothing did. */
+        readonly faults: readonly {
+          readonly count: 'outcomes' | 'journal' | 'deadLetters' | 'points'
+          readonly expected: number
+          readonly found: number
+          readonly message: string
+        }[]
+      }
+    | undefined
   /** What never entered, counted since the edge started. */
   readonly sinceStart: { readonly shed: number; readonly resends: number; readonly refused: number }
 }

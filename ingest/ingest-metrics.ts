@@ -1,11 +1,16 @@
 import type { Metrics } from '../metrics.ts'
 import { outcomes } from '../telemetry.ts'
 import type { DeadLetters } from './dead-letters.ts'
+import type { Ledger } from './ledger.ts'
 import type { Pipeline } from './pipeline.ts'
 import { rewriteCauses } from './rewriting.ts'
 
 /** Binds the metrics of ingest: everything is read when it is scraped. */
-export function bindIngestMetrics(metrics: Metrics, pipeline: Pipeline, deadLetters: DeadLetters): void {
+export function bindIngestMetrics(
+  metrics: Metrics,
+  ingest: { readonly pipeline: Pipeline; readonly deadLetters: DeadLetters; readonly ledger: Pick<Ledger, 'newest'> }
+): void {
+  const { pipeline, deadLetters, ledger } = ingest
   metrics.bind('tidegate_ingest_records_total', () => {
     const { totals } = pipeline.ledger()
     return outcomes.map(outcome => ({ labels: { outcome }, value: totals[outcome] }))
@@ -30,6 +35,9 @@ export function bindIngestMetrics(metrics: Metrics, pipeline: Pipeline, deadLett
     return rewriteCauses.map(cause => ({ labels: { cause }, value: rewritten[cause] }))
   })
   metrics.bind('tidegate_ingest_rewriting', () => (pipeline.stats.rewriting ? 1 : 0))
+  metrics.bind('tidegate_ledger_balanced', () =>
+    ledger.newest === undefined ? [] : [{ labels: {}, value: ledger.newest.faults.length === 0 ? 1 : 0 }]
+  )
   metrics.bind('tidegate_dead_letters', () => deadLetters.kept)
   metrics.bind('tidegate_dead_letters_bytes', () => deadLetters.bytes)
   metrics.bind('tidegate_dead_letters_evicted_total', () => deadLetters.evicted)

@@ -20,6 +20,8 @@ export interface LetterAccounts {
 }
 
 export interface CountingOptions {
+  /** Reads the letters' journal; default as they do. For a count that is not to say again and again what is damaged. */
+  readonly scan?: DeadLettersOptions['scan']
   /** Awaited now and then, so that something else may run; default the next turn of the event loop. */
   readonly rest?: () => Promise<unknown>
   readonly signal?: AbortSignal
@@ -30,10 +32,11 @@ export interface CountingOptions {
  * when the signal came first.
  */
 export async function countLetters(
-  { journal, bound, scan }: Pick<DeadLettersOptions, 'journal' | 'bound' | 'scan'>,
+  letters: Pick<DeadLettersOptions, 'journal' | 'bound' | 'scan'>,
   records: AccountedRecords,
-  { rest = nextTurn, signal }: CountingOptions
+  { rest = nextTurn, signal, scan = letters.scan }: CountingOptions
 ): Promise<{ readonly accounts: LetterAccounts; readonly missing: number } | undefined> {
+  const { journal, bound } = letters
   const { durable } = journal
   const { below, records: gone } = startingBound(await bound.load(), journal, { ...records, position: records.below })
   const blocks = new LetterBlocks()

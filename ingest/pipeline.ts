@@ -174,6 +174,11 @@ export class Pipeline implements AsyncDisposable {
     return this.#checkpoint
   }
 
+  /** How far the journal is durable, as far as ingest was told. */
+  get durable(): number {
+    return this.#durable
+  }
+
   /** The pieces of the ledger that ingest knows. */
   ledger(): { readonly since: number; readonly position: number; readonly totals: OutcomeTotals } {
     const { since, position, totals } = this.#checkpoint

@@ -5,8 +5,8 @@ import { decodeFrame, decodeSegmentHeader, frameOrdinal, segmentHeaderBytes } fr
 import { loadMarks } from './marks.ts'
 import { quarantineRegion } from './quarantine.ts'
 import type { JournalBatch, JournalGap, JournalRecord } from './record.ts'
-import { listSegments, segmentFor, type SegmentFile } from './segments.ts'
 import { surveySegment, type Damage, type FrameRun } from './survey.ts'
+import { listSegments, nextFirst, segmentFor, type SegmentFile } from './segments.ts'
 
 export interface CursorOptions {
   readonly files: FilePort
@@ -136,7 +136,7 @@ export class JournalCursor {
       const segments = await listSegments(files, folder)
       const file = segmentFor(segments, this.position)
       if (file === undefined) {
-        const behind = segments.find(segment => segment.first > this.position)?.first ?? Infinity
+        const behind = nextFirst(segments, this.position)
         const to = Math.min(behind, limit)
         const from = this.position
         const records = await this.#addGap(to, gaps)
@@ -171,7 +171,7 @@ export class JournalCursor {
     }
     if (file !== undefined) open.file = file
     // The open segment may be gone from the folder and still be read.
-    const end = file?.end ?? segments.find(segment => segment.first > from)?.first ?? Infinity
+    const end = file?.end ?? nextFirst(segments, from)
     const below = Math.min(end, limit)
     if (ordinal === Infinity && below === Infinity) {
       walker.restart()

@@ -11,8 +11,10 @@ export interface FileStat {
 }
 
 /**
- * The whole of what the journal asks of an operating system's files. Open files are numbers. Calls fail with the error
- * (and its `code`) of node:fs. Reads and writes may be short, as the system's are; `readFully` and `writeFully` are not.
+ * The whole of what the journal, the dead letters and the lock's note ask of an operating system's files; no file whose
+ * loss would break a promise is written past it. The checkpoint is in the catalogue, and so in DuckDB's file. Open files
+ * are numbers. Calls fail with the error (and its `code`) of node:fs. Reads and writes may be short, as the system's are;
+ * `readFully` and `writeFully` are not.
  */
 export interface FilePort {
   /** read: an existing file. create: a new one, for reading and writing. modify: an existing one, for writing. */

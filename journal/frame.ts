@@ -38,7 +38,7 @@
  * Received time is the wall clock in ms plus (ordinal mod 10⁶) ns. After a backward step of the clock two records of one
  * series could get the same time if they share the ms and the ordinal mod 10⁶; accepted, since it needs both.
  */
-import { randomFillSync } from 'node:crypto'
+import { randomFillSync, randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 import { TidegateError } from '../errors.ts'
 import type { AppendRecord, JournalRecord, TailRecord } from './record.ts'
@@ -194,8 +194,8 @@ export function encodeFrame(
   bytes.set(payload, at)
   at += payload.length
   let checked = putHeader(bytes, offset, at, marker, ordinal)
-  // 0.1 µs a record of 150 bytes, beside 0.3 µs for the CRC of the same view.
-  if (checked.indexOf(marker) !== -1) {
+  // Its first byte is in no text (`newMarker`), so that looking for that one alone, which costs a third, is mostly enough.
+  if (checked.indexOf(marker[0] ?? 0) !== -1 && checked.indexOf(marker) !== -1) {
     at = mask(bytes, offset + frameHeaderBytes, at, marker)
     checked = putHeader(bytes, offset, at, marker, ordinal)
   }
@@ -357,6 +357,11 @@ function decodeBody(bytes: Buffer, body: number, end: number, ordinal: number): 
     packetId: get16(bytes, body + 12),
     properties: (flags & 64) === 0 ? undefined : bytes.subarray(propertiesAt, payloadAt)
   }
+}
+
+/** A random marker for a new journal. Its first byte on disk is one that UTF-8 has no use for (0xf8 … 0xff). */
+export function newMarker(): number {
+  return ((randomInt(0x100_0000) << 8) | randomInt(0xf8, 0x100)) >>> 0
 }
 
 /** The bytes that a frame of this journal begins with, to search for. */

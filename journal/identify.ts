@@ -1,4 +1,4 @@
-import { randomInt, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { loadFile, type FilePort } from './files.ts'
 import {
@@ -6,6 +6,7 @@ import {
   decodeSegmentHeader,
   frameHeaderBytes,
   newerVersion,
+  newMarker,
   parseSegmentName,
   segmentHeaderBytes,
   type SegmentHeader
@@ -75,7 +76,7 @@ export async function identifyJournal(journal: JournalFolder, found: readonly Fo
   if (marks !== undefined)
     log.warn({ code: 'TG_JOURNAL_DAMAGED', marks: marks.uuid, segments: uuid }, 'the marks are of another journal than the segments')
   else if (headers.length === 0) log.info({ journal: uuid }, 'a new journal begins')
-  return { uuid, marker: marker ?? randomInt(1, 0x1_0000_0000), droppedBelow: 0, committedBelow: 0 }
+  return { uuid, marker: marker ?? newMarker(), droppedBelow: 0, committedBelow: 0 }
 }
 
 /** Bytes of a segment that are searched for a marker, and the frames that may speak for one. */

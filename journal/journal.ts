@@ -75,7 +75,8 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
    * @throws TidegateError TG_DATA_UNWRITABLE when the folder cannot be made, read or written
    */
   static async open(options: JournalOptions): Promise<Journal> {
-    const repaired = await openRepaired({ files: options.files ?? nodeFiles, folder: options.folder, log: options.log })
+    const { files = nodeFiles, folder, log, pendingBytes = defaultPendingBytes } = options
+    const repaired = await openRepaired({ files, folder, log, pendingBytes })
     if (options.sync !== 'fsync') {
       options.log.warn(
         { sync: options.sync },

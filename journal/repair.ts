@@ -21,6 +21,7 @@ import {
 } from './frame.ts'
 import { findSegments, identifyJournal } from './identify.ts'
 import { saveMarks, type Marks } from './marks.ts'
+import { proveFolder, proveTail } from './proof.ts'
 import { quarantineFile, quarantineRegion } from './quarantine.ts'
 import type { SealedSegment } from './retention.ts'
 import { listSegments, type SegmentFile } from './segments.ts'
@@ -32,6 +33,8 @@ export interface RepairOptions {
   readonly files: FilePort
   readonly folder: string
   readonly log: Logger
+  /** Bytes of a group, but for its last record. */
+  readonly pendingBytes: number
 }
 
 /** What opening found. */
@@ -118,6 +121,7 @@ async function repair(options: RepairOptions): Promise<RepairResult> {
     // A full disk must not keep the process from starting.
     if (!isNoSpace(error)) throw error
   })
+  await proveFolder(files, folder, log)
   const nextSequence = Math.max(0, ...kept.map(segment => segment.sequence)) + 1
   return { marks, head, nextSequence, segments, lastReceived: last?.received ?? { ms: 0, subNs: 0 }, ...counts }
 }
@@ -155,18 +159,23 @@ async function checkSegment(
       counts.cutBytes += end.bytes
       await settle(files.truncate(fd, survey.end), log, segment.name)
     }
-    // What a killed process left in the system's cache is taken for durable from here on.
-    await settle(files.datasync(fd), log, segment.name)
+    if (keep === 'keep') {
+      const from = survey.end - survey.lastFrameBytes - options.pendingBytes
+      await proveTail({ files, fd, log, segment: segment.name, from, to: survey.end })
+    }
   } finally {
     await files.close(fd)
   }
   if (keep === 'keep') return checked
-  if (keep === 'remove') await settle(files.unlink(segment.path), log, segment.name)
+  let gone: boolean
+  if (keep === 'remove') gone = await settle(files.unlink(segment.path), log, segment.name)
   else {
     log.warn({ code: 'TG_JOURNAL_DAMAGED', segment: segment.name }, 'a segment without a record was moved to quarantine')
-    if (await quarantineFile(files, folder, segment.name)) counts.quarantinedFiles++
+    gone = await quarantineFile(files, folder, segment.name)
+    if (gone) counts.quarantinedFiles++
   }
-  return undefined
+  // One that cannot be moved away goes on to answer for what begins at its first ordinal, and whoever reads sees it so.
+  return gone ? undefined : { ...checked, end: segment.first }
 
   async function countDamage(records: number, damage: Damage): Promise<void> {
     counts.damagedRecords += records
@@ -176,11 +185,13 @@ async function checkSegment(
 }
 
 /** Repairing an old segment may fail: what is appended goes to a new one, and the process must start. */
-async function settle(repairing: Promise<void>, log: Logger, segment: string): Promise<void> {
+async function settle(repairing: Promise<void>, log: Logger, segment: string): Promise<boolean> {
   try {
     await repairing
+    return true
   } catch (error) {
     log.error({ code: 'TG_JOURNAL_FAILING', err: error, segment }, 'an old segment cannot be repaired on the disk')
+    return false
   }
 }
 

@@ -64,6 +64,8 @@ export class Retention {
   readonly #segments: KeptSegment[]
   readonly #pins = new Set<{ readonly from: number }>()
   #marks: Marks
+  /** Ordinal behind the newest record that was removed. */
+  #goneBelow: number
   #diskCheckedMs = -Infinity
   #failing = false
 
@@ -72,6 +74,7 @@ export class Retention {
     this.#segments = options.segments.map(segment => ({ ...segment, committedAtMs: undefined }))
     this.#marks = options.marks
     this.committed = options.marks.committedBelow
+    this.#goneBelow = options.segments[0]?.first ?? Math.max(options.marks.committedBelow, options.marks.droppedBelow)
   }
 
   get segments(): readonly SealedSegment[] {
@@ -129,6 +132,7 @@ export class Retention {
     const before = this.#segments.length
     try {
       if (this.diskCheckDue) await this.#checkDisk()
+      await this.#removeVoid()
       const removed = await this.#removeCommitted(unsealed)
       if (this.#options.limits.whenFull === 'drop-oldest') await this.#dropOldest(unsealed, removed)
       if (this.#segments.some(({ end }) => end > this.#marks.committedBelow && end <= this.committed)) await this.saveCommitted()
@@ -144,13 +148,19 @@ export class Retention {
 
   /** Writes down how far records are committed, so that the next start counts its space rightly. */
   async saveCommitted(): Promise<void> {
-    if (this.#marks.committedBelow === this.committed) return
-    await this.#saveMarks({ ...this.#marks, committedBelow: this.committed })
+    const committedBelow = Math.max(this.committed, this.#goneBelow)
+    if (this.#marks.committedBelow === committedBelow) return
+    await this.#saveMarks({ ...this.#marks, committedBelow })
   }
 
   async #saveMarks(marks: Marks): Promise<void> {
     await saveMarks(this.#options.files, this.#options.folder, marks)
     this.#marks = marks
+  }
+
+  /** What was left of writing that failed: a later segment begins at the same ordinal or before. */
+  async #removeVoid(): Promise<void> {
+    for (const segment of this.#segments.filter(({ first, end }) => end <= first)) await this.#remove(segment)
   }
 
   async #checkDisk(): Promise<void> {
@@ -178,6 +188,9 @@ export class Retention {
       if (!spare && !forced) break
       // First what says that nothing is missing; but a full disk may take no marks before a segment is gone.
       if (oldest.end > this.#marks.committedBelow) await this.saveCommitted().catch(() => undefined)
+      // The newest segment is what says where the ordinals go on; before it goes, the marks must say so.
+      const { first, end } = unsealed()
+      if (this.#segments.length === 1 && end === first) await this.saveCommitted()
       await this.#remove(oldest)
       removed++
     }
@@ -221,11 +234,12 @@ export class Retention {
       if (!isMissing(error)) throw error
     }
     this.#segments.splice(this.#segments.indexOf(segment), 1)
+    if (segment.end > segment.first) this.#goneBelow = Math.max(this.#goneBelow, segment.end)
   }
 }
 
 function uncommittedShare(segment: { readonly first: number; readonly end: number; readonly bytes: number }, committed: number): number {
+  if (committed >= segment.end || segment.end <= segment.first) return 0
   if (committed <= segment.first) return segment.bytes
-  if (committed >= segment.end) return 0
   return Math.ceil((segment.bytes * (segment.end - committed)) / (segment.end - segment.first))
 }

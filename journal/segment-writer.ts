@@ -65,7 +65,10 @@ export class SegmentWriter {
     segment.end = chunks.at(-1)?.end ?? segment.end
   }
 
-  /** Closes the active segment. One without an acknowledged record is removed, so that failing leaves no heap of files. */
+  /**
+   * Closes the active segment. One without an acknowledged record is removed, so that failing leaves no heap of files;
+   * where that fails it counts as sealed, and is removed when that works.
+   */
   async seal(): Promise<void> {
     const { files } = this.#options
     const segment = this.active
@@ -75,7 +78,7 @@ export class SegmentWriter {
     if (fd !== -1) await files.close(fd).catch(() => undefined)
     if (segment === undefined) return
     if (segment.end > segment.first) this.#options.onSealed(segment)
-    else await files.unlink(segment.path).catch(() => undefined)
+    else await files.unlink(segment.path).catch(() => this.#options.onSealed(segment))
   }
 
   async #create(first: number): Promise<ActiveSegment> {

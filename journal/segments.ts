@@ -38,3 +38,8 @@ export async function listSegments(files: FilePort, folder: string): Promise<Seg
 export function segmentFor(segments: readonly SegmentFile[], ordinal: number): SegmentFile | undefined {
   return segments.findLast(segment => segment.first <= ordinal && ordinal < segment.end)
 }
+
+/** The nearest ordinal above this one at which a segment begins, or Infinity. Segments that are void answer for nothing. */
+export function nextFirst(segments: readonly SegmentFile[], ordinal: number): number {
+  return segments.reduce((next, { first, end }) => (first > ordinal && end > first ? Math.min(next, first) : next), Infinity)
+}

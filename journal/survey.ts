@@ -28,8 +28,9 @@ export interface Survey {
   /** Damage in front of and between the frames of the range, and behind the last of them. */
   readonly between: Damage
   readonly behind: Damage
-  /** Offset behind the last frame that checks, whatever its ordinal. */
+  /** Offset behind the last frame that checks, whatever its ordinal, and the length of that frame. */
   readonly end: number
+  readonly lastFrameBytes: number
   /** Offset behind the highest frame of the range, and its received time; where the survey began when there is none. */
   readonly highestEnd: number
   readonly received: { readonly ms: number; readonly subNs: number } | undefined
@@ -90,6 +91,7 @@ export async function surveySegment(
     between,
     behind,
     end: walker.offset,
+    lastFrameBytes: walker.frameBytes,
     highestEnd,
     received,
     claimed: walker.damagedOrdinal

@@ -1,7 +1,7 @@
 /** The catalogue's tables, their staging tables, and the checks of what is read back from them. */
 import { BIGINT, INTEGER, VARCHAR } from '@duckdb/node-api'
 import { TidegateError } from '../errors.ts'
-import { type FieldType, outcomes, type OutcomeTotals } from '../telemetry.ts'
+import { type Checkpoint, type FieldType, outcomes, type OutcomeTotals } from '../telemetry.ts'
 
 /** Of the tables below; a file with a greater one is not opened. */
 export const schemaVersion = 1
@@ -75,11 +75,16 @@ export function readTags(value: unknown): Readonly<Record<string, string>> {
 }
 
 /** The stored totals of a checkpoint; an outcome that is not in them counts 0. */
-export function readTotals(value: unknown): OutcomeTotals {
+function readTotals(value: unknown): OutcomeTotals {
   const stored = new Map(entriesOf('totals', value))
   const totals = { stored: 0, deadLettered: 0, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 }
   for (const outcome of outcomes) totals[outcome] = Number(stored.get(outcome) ?? 0)
   return totals
+}
+
+/** A stored checkpoint: its columns in the order of the table. */
+export function readCheckpoint([journal, position, since, totals]: readonly unknown[]): Checkpoint {
+  return { journal: String(journal), position: Number(position), since: Number(since), totals: readTotals(totals) }
 }
 
 function entriesOf(what: string, value: unknown): [string, unknown][] {

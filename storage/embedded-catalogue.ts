@@ -7,9 +7,9 @@ import { TidegateError } from '../errors.ts'
 import type { Checkpoint, FieldDefinition, Point, Source } from '../telemetry.ts'
 import {
   catalogueTables,
+  readCheckpoint,
   readFieldType,
   readTags,
-  readTotals,
   schemaVersion,
   stagedDevices,
   stagedFields,
@@ -22,6 +22,8 @@ import { prepareStaging, stage } from './embedded-rows.ts'
 import type { Catalogue, DeviceEntry, DeviceSighting, Selection } from './port.ts'
 
 export type { NewSeries, Series } from './embedded-dictionary.ts'
+
+const selectCheckpoint = 'SELECT journal, position, since, totals FROM checkpoint'
 
 /** What one batch changes. Fields and series that are known already change nothing. */
 export interface CatalogueChange {
@@ -65,6 +67,12 @@ export class EmbeddedCatalogue implements Catalogue {
 
   checkpoint(): Checkpoint | undefined {
     return this.#checkpoint
+  }
+
+  /** The checkpoint as it stands on disk, not in memory. */
+  async storedCheckpoint(): Promise<Checkpoint | undefined> {
+    const row = (await this.#database.read(selectCheckpoint))[0]
+    return row === undefined ? undefined : readCheckpoint(row)
   }
 
   fields(): readonly FieldDefinition[] {
@@ -278,7 +286,6 @@ export class EmbeddedCatalogue implements Catalogue {
   async #load(connection: DuckDBConnection): Promise<void> {
     this.#dictionary = new SeriesDictionary()
     this.#fields = new Map()
-    this.#checkpoint = undefined
     const bySourceId: SourceEntry[] = []
     for await (const rows of (await connection.stream('SELECT id, key, measurement, device, tags FROM sources ORDER BY id')).yieldRows()) {
       for (const [id, key, measurement, device, tags] of rows) {
@@ -301,10 +308,10 @@ export class EmbeddedCatalogue implements Catalogue {
       const definition = { measurement: String(measurement), field: String(field), type: readFieldType(type) }
       this.#fields.set(fieldKey(definition.measurement, definition.field), typeof unit === 'string' ? { ...definition, unit } : definition)
     }
-    const row = (await (await connection.run('SELECT journal, position, since, totals FROM checkpoint')).getRows())[0]
+    const row = (await (await connection.run(selectCheckpoint)).getRows())[0]
     const from = (await (await connection.run('SELECT position FROM rewrite_from')).getRows())[0]
     if (row !== undefined) {
-      const checkpoint = { journal: String(row[0]), position: Number(row[1]), since: Number(row[2]), totals: readTotals(row[3]) }
+      const checkpoint = readCheckpoint(row)
       this.#checkpoint = from === undefined ? checkpoint : { ...checkpoint, rewriteFrom: Number(from[0]) }
     }
   }

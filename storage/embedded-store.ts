@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
 import type { Checkpoint } from '../telemetry.ts'
 import { EmbeddedCatalogue } from './embedded-catalogue.ts'
+import { readCheckpoint } from './embedded-catalogue-tables.ts'
 import { EmbeddedDatabase } from './embedded-database.ts'
 import { EmbeddedPoints, pointTables } from './embedded-points.ts'
 import { EmbeddedReading } from './embedded-reading.ts'
@@ -13,11 +14,13 @@ import type {
   Batch,
   HeldDatabase,
   LatestValue,
+  PointTally,
   RawRow,
   RejectedPoint,
   RowQuery,
   Storage,
-  StorageOptions
+  StorageOptions,
+  StoreAccounts
 } from './port.ts'
 
 export interface EmbeddedStoreOptions extends StorageOptions {
@@ -32,13 +35,6 @@ export interface EmbeddedStoreOptions extends StorageOptions {
   readonly monotonic?: () => number
   /** Passed on to EmbeddedUpkeep. */
   readonly upkeep?: { readonly pieceRows?: number; readonly leastRows?: number }
-}
-
-/** What happened to points since the database was made: inserted − replaced − expired are in the table. */
-export interface PointTally {
-  readonly inserted: number
-  readonly replaced: number
-  readonly expired: number
 }
 
 const probeEveryMs = 1000
@@ -163,7 +159,26 @@ export class EmbeddedStore implements Storage {
     return Number((await this.#database.read('SELECT count(*) FROM points'))[0]?.[0])
   }
 
-  /** The tally that every transaction keeps, to be held against countPoints. */
+  async accounts(): Promise<StoreAccounts> {
+    // One statement sees one moment. It counts without reading a column: 20 million points take 6 ms of one core, 50 ms
+    // where every row group has deleted ones.
+    const row = (
+      await this.#database.read(
+        `SELECT t.inserted, t.replaced, t.expired, (SELECT count(*) FROM points), c.journal, c.position, c.since, c.totals
+       FROM tally t LEFT JOIN checkpoint c ON true`
+      )
+    )[0]
+    const [inserted, replaced, expired, counted, ...checkpoint] = row ?? []
+    return {
+      checkpoint: checkpoint[0] === null ? undefined : readCheckpoint(checkpoint),
+      points: {
+        counted: Number(counted),
+        tally: { inserted: Number(inserted), replaced: Number(replaced), expired: Number(expired) }
+      }
+    }
+  }
+
+  /** The tally that every transaction keeps. */
   async tally(): Promise<PointTally> {
     const row = (await this.#database.read('SELECT inserted, replaced, expired FROM tally'))[0]
     return { inserted: Number(row?.[0]), replaced: Number(row?.[1]), expired: Number(row?.[2]) }

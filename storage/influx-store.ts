@@ -27,7 +27,8 @@ import type {
   RejectedPoint,
   RowQuery,
   Storage,
-  StorageOptions
+  StorageOptions,
+  StoreAccounts
 } from './port.ts'
 
 export interface InfluxStoreOptions extends StorageOptions {
@@ -174,6 +175,11 @@ export class InfluxStore implements Storage {
 
   async hold<T>(work: (database: HeldDatabase) => Promise<T>, signal: AbortSignal): Promise<T> {
     return await this.#database.hold(async files => await work({ checkpoint: this.catalogue.checkpoint(), files }), signal)
+  }
+
+  /** A server keeps no tally, so its points are not counted. */
+  async accounts(): Promise<StoreAccounts> {
+    return { checkpoint: await this.catalogue.storedCheckpoint(), points: undefined }
   }
 
   /** Ends requests, waits for the write that runs, and closes the catalogue. A second call waits for the first. */

@@ -135,13 +135,30 @@ export interface Storage extends AsyncDisposable {
   ): AsyncIterable<readonly AggregateRow[]>
   /** The newest value of each field by event time. */
   latest(device: string, fields: readonly string[], signal: AbortSignal): Promise<readonly LatestValue[]>
-  /** Points (values of one series at one time) in the store; for the ledger and for tests. */
+  /** Points (values of one series at one time) in the store; for tests. */
   countPoints(): Promise<number>
   /**
    * Runs the work while nothing is written to the catalogue's database (with embedded, the points' too): its files and the
    * checkpoint in them stand still and fit together. Queries go on; writes wait until the work has ended.
    */
   hold<T>(work: (database: HeldDatabase) => Promise<T>, signal: AbortSignal): Promise<T>
+  /** What the ledger is held against: read from the disk, not from memory, and all of one moment. */
+  accounts(): Promise<StoreAccounts>
+}
+
+/** What happened to points since the database was made: inserted − replaced − expired are in the table. */
+export interface PointTally {
+  readonly inserted: number
+  readonly replaced: number
+  readonly expired: number
+}
+
+/** What a store counts of itself, all of one moment. */
+export interface StoreAccounts {
+  /** The durable checkpoint; undefined in a new catalogue. */
+  readonly checkpoint: Checkpoint | undefined
+  /** Points counted one by one, and the tally that every transaction keeps; undefined where a store keeps none (influx). */
+  readonly points: { readonly counted: number; readonly tally: PointTally } | undefined
 }
 
 export interface LatestValue {

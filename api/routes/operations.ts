@@ -2,6 +2,7 @@ import { Type } from 'typebox'
 import type { ApiPorts } from '../ports.ts'
 import { NoParameters, problemResponses } from '../routing.ts'
 import type { Api } from '../routing.ts'
+import { msToNs, timeToText } from '../times.ts'
 
 const Count = Type.Integer({ minimum: 0 })
 
@@ -16,7 +17,22 @@ const LedgerBody = Type.Object(
     deduplicated: Count,
     dropped: Count,
     damaged: Count,
-    balanced: Type.Boolean({ description: 'The outcomes add up to what was worked off' }),
+    balanced: Type.Union([Type.Boolean(), Type.Null()], {
+      description: 'Do the independent counts of the newest check agree? Null until the first check after a start has ended'
+    }),
+    checkedAt: Type.Union([Type.String(), Type.Null()], { description: 'When the newest check began' }),
+    checkedHead: Type.Union([Count, Type.Null()], { description: 'The newest check is about the records below this ordinal' }),
+    faults: Type.Array(
+      Type.Object({
+        count: Type.Union([Type.Literal('outcomes'), Type.Literal('journal'), Type.Literal('deadLetters'), Type.Literal('points')], {
+          description: 'Which count disagrees'
+        }),
+        expected: Type.Integer(),
+        found: Type.Integer(),
+        message: Type.String({ description: 'The same in plain words' })
+      }),
+      { description: 'What disagreed in the newest check; empty when nothing did' }
+    ),
     sinceStart: Type.Object({ shed: Count, resends: Count, refused: Count }, { description: 'What never entered, since the start' })
   },
   { title: 'Ledger', description: 'What was accepted and what became of it' }
@@ -57,8 +73,15 @@ export function operationsRoutes(api: Api, ports: ApiPorts): void {
       }
     },
     async () => {
-      const ledger = await ports.ledger()
-      return { ...ledger, sinceStart: { ...ledger.sinceStart } }
+      const { check, sinceStart, ...numbers } = await ports.ledger()
+      return {
+        ...numbers,
+        balanced: check === undefined ? null : check.faults.length === 0,
+        checkedAt: check === undefined ? null : timeToText(msToNs(check.atMs), 'iso'),
+        checkedHead: check?.head ?? null,
+        faults: check?.faults.map(fault => ({ ...fault })) ?? [],
+        sinceStart: { ...sinceStart }
+      }
     }
   )
 

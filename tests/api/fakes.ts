@@ -6,7 +6,7 @@ import { LiveStream } from '../../api/live-stream.ts'
 import type { ApiOptions, ApiPorts, DeadLetter, DeadLetterPorts, DeadLetterQuery, LetterSelection, ReplayResult } from '../../api/ports.ts'
 import type { Api } from '../../api/routing.ts'
 import { TidegateError } from '../../errors.ts'
-import type { Aggregate, AggregateRow, DeviceEntry, LatestValue, RawRow, RowQuery, Storage } from '../../storage/port.ts'
+import type { Aggregate, AggregateRow, DeviceEntry, LatestValue, RawRow, RowQuery, Storage, StoreAccounts } from '../../storage/port.ts'
 import type { FieldDefinition, FieldValue, Source } from '../../telemetry.ts'
 
 export const journal = '0a1b2c3d-1111-4222-8333-444455556666'
@@ -132,6 +132,10 @@ export class FakeStorage implements Storage {
 
   async hold(): Promise<never> {
     throw new Error('no database here')
+  }
+
+  async accounts(): Promise<StoreAccounts> {
+    return { checkpoint: undefined, points: undefined }
   }
 
   async write(): Promise<void> {}

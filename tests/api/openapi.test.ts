@@ -144,7 +144,11 @@ describe('the OpenAPI document', () => {
         deduplicated: 0,
         dropped: 0,
         damaged: 0,
-        balanced: true,
+        check: {
+          atMs: 1_747_474_201_123,
+          head: 1,
+          faults: [{ count: 'points', expected: 3, found: 2, message: 'the store holds 2 points, but the tally says 3' }]
+        },
         sinceStart: { shed: 0, resends: 0, refused: 0 }
       })
     })

@@ -207,8 +207,8 @@ describe('POST /api/v1/mappings/test', () => {
 })
 
 describe('operations', () => {
-  it('GET /api/v1/ledger answers exactly the ledger', async () => {
-    const ledger: Ledger = {
+  it('GET /api/v1/ledger answers exactly the ledger, with what the newest check found', async () => {
+    const numbers = {
       since: 1,
       accepted: 20,
       stored: 11,
@@ -218,11 +218,26 @@ describe('operations', () => {
       deduplicated: 1,
       dropped: 1,
       damaged: 1,
-      balanced: true,
       sinceStart: { shed: 5, resends: 6, refused: 7 }
     }
-    await using api = await openApi({ ledger: async () => ledger })
-    expect((await api.inject({ url: '/api/v1/ledger' })).json()).toEqual(ledger)
+    const fault = { count: 'deadLetters', expected: 3, found: 2, message: 'one is gone' } as const
+    const atMs = Date.UTC(2026, 4, 17, 9, 30, 1, 250)
+    const shown = { checkedAt: '2026-05-17T09:30:01.250000000Z', checkedHead: 21 }
+    for (const [check, answer] of [
+      [undefined, { balanced: null, checkedAt: null, checkedHead: null, faults: [] }],
+      [
+        { atMs, head: 21, faults: [] },
+        { ...shown, balanced: true, faults: [] }
+      ],
+      [
+        { atMs, head: 21, faults: [fault] },
+        { ...shown, balanced: false, faults: [fault] }
+      ]
+    ] as const) {
+      const ledger: Ledger = { ...numbers, check }
+      await using api = await openApi({ ledger: async () => ledger })
+      expect((await api.inject({ url: '/api/v1/ledger' })).json()).toEqual({ ...numbers, ...answer })
+    }
   })
 
   it('GET /readyz is 200 with reasons while ready, 503 otherwise', async () => {

@@ -276,6 +276,37 @@ export function storageContract(name: string, open: () => Promise<OpenStorage>):
       expect(storage.catalogue.checkpoint()).toEqual(contractCheckpoint(10))
     })
 
+    it('accounts for its points and the checkpoint as they are on disk, all of one moment', async () => {
+      await using opened = await open()
+      let { storage } = opened
+      const model = new StoreModel()
+      const expectAccounts = async (position: number | undefined, written: number): Promise<void> => {
+        const { checkpoint, points } = await storage.accounts()
+        expect(checkpoint).toEqual(position === undefined ? undefined : contractCheckpoint(position))
+        const tally = { inserted: written, replaced: written - model.size, expired: 0 }
+        expect(points).toEqual(storage.kind === 'embedded' ? { counted: model.size, tally } : undefined)
+      }
+      await expectAccounts(undefined, 0)
+      const points = mixedPoints(t0 + 55_000n * second)
+      await writeAll(storage, model, points, 20)
+      const { size } = model
+      await expectAccounts(20, size)
+      await writeAll(storage, model, points, 30)
+      await expectAccounts(30, 2 * size)
+      // What is being written is not there yet, and what failed never was.
+      const late = [contractPoint(contractSource('late'), t0 + 56_000n * second, { a: 1.5, b: true })]
+      const failing = storage.write(contractBatch(late), async () => {
+        await expectAccounts(30, 2 * size)
+        throw new Error('not settled')
+      })
+      await expect(failing).rejects.toThrow('not settled')
+      await expectAccounts(30, 2 * size)
+      await writeAll(storage, model, late, 31)
+      await expectAccounts(31, 2 * size + 2)
+      storage = await opened.reopen()
+      await expectAccounts(31, 2 * size + 2)
+    })
+
     it('shows points, catalogue and checkpoint again after it was closed and opened', async () => {
       await using opened = await open()
       const model = new StoreModel()

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readLedger } from '../harness/recorder.ts'
+import { readFreshLedger, readLedger } from '../harness/recorder.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 import { framesOf } from '../journal/damage-fixture.ts'
 import { openJournal, recordOf, segmentPaths } from '../journal/fixture.ts'
@@ -33,10 +33,8 @@ async function readValues(tidegate: Tidegate): Promise<number[]> {
 }
 
 async function workedOff(tidegate: Tidegate) {
-  return await eventually('all has its outcome', async () => {
-    const ledger = await readLedger(tidegate.httpUrl)
-    return ledger.inJournal === 0 ? ledger : undefined
-  })
+  await eventually('all has its outcome', async () => ((await readLedger(tidegate.httpUrl)).inJournal === 0 ? true : undefined))
+  return await readFreshLedger(tidegate.httpUrl)
 }
 
 async function metric(tidegate: Tidegate, name: string): Promise<number> {

@@ -1,4 +1,4 @@
-/** How often and when the crash tests kill: `npm run test:crash -- --cycles 200 --seed 8` (bin/crash.mjs). */
+/** How often and when the crash tests kill: `npm run test:crash -- --cycles 200 --seed 8` (tests/harness/suite.mjs). */
 export const cycles = numberOf('TIDEGATE_CRASH_CYCLES', 30)
 export const seed = numberOf('TIDEGATE_CRASH_SEED', 7)
 

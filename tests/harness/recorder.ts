@@ -1,4 +1,5 @@
 import { connectAsync, type MqttClient } from 'mqtt'
+import { eventually } from './tidegate.ts'
 
 /** A reading as a device sent it. */
 export interface Sent {
@@ -244,11 +245,30 @@ export interface Ledger {
   readonly deduplicated: number
   readonly dropped: number
   readonly damaged: number
-  readonly balanced: boolean
+  /** Null until the first check after a start has ended. */
+  readonly balanced: boolean | null
+  readonly checkedAt: string | null
+  readonly checkedHead: number | null
+  readonly faults: readonly { readonly count: string; readonly expected: number; readonly found: number; readonly message: string }[]
 }
 
 export async function readLedger(httpUrl: string): Promise<Ledger> {
   const response = await fetch(`${httpUrl}/api/v1/ledger`)
   if (!response.ok) throw new Error(`${response.status} ${await response.text()}`)
   return (await response.json()) as Ledger
+}
+
+/** The ledger with the result of a check that began after the call. */
+export async function readFreshLedger(httpUrl: string, deadlineMs = 90_000): Promise<Ledger> {
+  const seen = new Set<string>()
+  // A check that was under way at the call may be the second result; the clock of either side may be wrong.
+  return await eventually(
+    'a fresh check of the ledger',
+    async () => {
+      const ledger = await readLedger(httpUrl)
+      if (ledger.checkedAt !== null) seen.add(ledger.checkedAt)
+      return seen.size > 2 ? ledger : undefined
+    },
+    deadlineMs
+  )
 }

@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import { readLedger, type Recorder } from './recorder.ts'
+import { readFreshLedger, readLedger, type Recorder } from './recorder.ts'
 import { eventually, type Tidegate } from './tidegate.ts'
 
 /** Publishes from every device every few milliseconds until stopped; stands still while many publishes are unanswered. */
@@ -50,14 +50,15 @@ export async function expectAcknowledgedThere(tidegate: Tidegate, recorder: Reco
 /** Everything acknowledged is in the API, row by row, once; nothing else is; and the ledger agrees. */
 export async function expectAllThere(tidegate: Tidegate, recorder: Recorder): Promise<void> {
   expect(await recorder.compare(tidegate.httpUrl)).toEqual({ missing: [], duplicated: [], wrong: [], unknown: [] })
-  const ledger = await readLedger(tidegate.httpUrl)
+  const ledger = await readFreshLedger(tidegate.httpUrl)
   const { stored, deadLettered, ignored, deduplicated, dropped, damaged } = ledger
   expect(stored + deadLettered + ignored + deduplicated + dropped + damaged).toBe(ledger.accepted)
-  expect({ deadLettered, ignored, dropped, damaged, balanced: ledger.balanced }).toEqual({
+  expect({ deadLettered, ignored, dropped, damaged, balanced: ledger.balanced, faults: ledger.faults }).toEqual({
     deadLettered: 0,
     ignored: 0,
     dropped: 0,
     damaged: 0,
-    balanced: true
+    balanced: true,
+    faults: []
   })
 }

@@ -1,14 +1,16 @@
 // `node tests/harness/suite.mjs <project> [flags]`: runs one of vitest's projects. The flags below become variables that the
-// suite reads (`npm run test:fuzz -- --packets 10000000`); everything else goes to vitest as it is.
+// suite reads (`npm run test:crash -- --cycles 200`); everything else goes to vitest as it is.
 import { spawnSync } from 'node:child_process'
 
 /** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
 const flagsOf = {
-  fuzz: { '--packets': 'TIDEGATE_FUZZ_PACKETS', '--seed': 'TIDEGATE_FUZZ_SEED' }
+  crash: { '--cycles': 'TIDEGATE_CRASH_CYCLES', '--seed': 'TIDEGATE_CRASH_SEED' },
+  fuzz: { '--packets': 'TIDEGATE_FUZZ_PACKETS', '--seed': 'TIDEGATE_FUZZ_SEED' },
+  journal: { '--seeds': 'TIDEGATE_JOURNAL_SEEDS', '--seed': 'TIDEGATE_JOURNAL_SEED' }
 }
 // What a suite does when it is not told: more than in `npm test`, where it runs too.
 /** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
-const defaults = { fuzz: { TIDEGATE_FUZZ_PACKETS: '1000000' } }
+const defaults = { fuzz: { TIDEGATE_FUZZ_PACKETS: '1000000' }, journal: { TIDEGATE_JOURNAL_SEEDS: '4000' } }
 
 const [project = '', ...args] = process.argv.slice(2)
 const variables = flagsOf[project]

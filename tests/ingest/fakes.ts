@@ -12,7 +12,7 @@ import type {
   JournalState,
   JournalWriter
 } from '../../journal/record.ts'
-import type { Batch, Catalogue, DeviceSighting, RejectedPoint, Storage } from '../../storage/port.ts'
+import type { Batch, Catalogue, DeviceSighting, RejectedPoint, Storage, StoreAccounts } from '../../storage/port.ts'
 import type { Checkpoint, FieldDefinition, FieldValue, Point, Source } from '../../telemetry.ts'
 
 export const silent = pino({ level: 'silent' })
@@ -197,6 +197,14 @@ export class FakeStorage implements Storage {
 
   countPoints(): Promise<number> {
     return Promise.resolve(this.rows.size)
+  }
+
+  accounts(): Promise<StoreAccounts> {
+    const counted = this.rows.size
+    return Promise.resolve({
+      checkpoint: this.catalogue.stored,
+      points: { counted, tally: { inserted: counted, replaced: 0, expired: 0 } }
+    })
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

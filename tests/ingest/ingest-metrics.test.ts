@@ -24,7 +24,7 @@ test('a scrape says what became of the records', async () => {
   await using pipeline = await openPipeline(world)
   await pipeline.waitFor(2, new AbortController().signal)
   const metrics = new Metrics()
-  bindIngestMetrics(metrics, pipeline, deadLetters)
+  bindIngestMetrics(metrics, { pipeline, deadLetters, ledger: { newest: undefined } })
   const text = await metrics.render()
   for (const line of [
     'tidegate_ingest_records_total{outcome="stored"} 1',

@@ -51,6 +51,26 @@ test('records become points, dead letters or nothing, and the checkpoint counts 
   expect(pipeline.stats).toMatchObject({ records: 8, points: 3, lag: 0, retries: 0 })
 })
 
+test('a record that has its letter is a dead letter, whatever becomes of it when it is read again', async () => {
+  const broken = (ordinal: number): JournalRecord => recordOf({ ordinal, payload: `{"broken ${ordinal}` })
+  const world = worldOf([good(0), broken(1), broken(2), broken(3), broken(4), good(5)])
+  // The letters are durable, and the service ends before the checkpoint is.
+  world.storage.fail = stage => (stage === 'settled' ? new Error('killed') : undefined)
+  {
+    await using _ = await openPipeline(world)
+    await expect.poll(() => world.letterJournal.durable).toBe(4)
+  }
+  expect(world.storage.catalogue.stored).toBeUndefined()
+  world.storage.fail = () => undefined
+  world.records[2] = 'damaged'
+  world.records[3] = 'dropped'
+  world.records[4] = recordOf({ ordinal: 4, topic: 'cmnd/x/Power', payload: 'ignored since then' })
+  await using pipeline = await openPipeline(world)
+  await pipeline.waitFor(5, never)
+  expect(pipeline.ledger().totals).toEqual({ stored: 2, deadLettered: 4, ignored: 0, deduplicated: 0, dropped: 0, damaged: 0 })
+  expect(world.letterJournal.records.map(whyOf)).toMatchObject([1, 2, 3, 4].map(ordinal => ({ ordinal })))
+})
+
 test('batches are bounded, follow each other without a gap, and one is written while the next is filled', async () => {
   const world = worldOf(many(200))
   const gate = deferred()

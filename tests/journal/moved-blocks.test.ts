@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { encodeFrame, frameBytesOf, markerBytes, maskBytes } from '../../journal/frame.ts'
+import { encodeFrame, frameBytesOf, markerBytes, maskBytes, newMarker } from '../../journal/frame.ts'
 import { changeSegment, expectRecords, framesOf, range, reopenAndAppend, writeTen } from './damage-fixture.ts'
 import { makeFolder, openJournal, plain, readAll, recordOf, segmentPaths } from './fixture.ts'
 
@@ -109,3 +109,11 @@ for (const [name, ordinals] of [
     }
   })
 }
+
+test('a new marker begins with a byte that no text has, so that text is never searched twice', () => {
+  for (let turn = 0; turn < 1000; turn++) {
+    const bytes = markerBytes(newMarker())
+    expect(bytes).toHaveLength(4)
+    expect(bytes[0]).toBeGreaterThanOrEqual(0xf8)
+  }
+})

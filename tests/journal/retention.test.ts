@@ -291,3 +291,23 @@ test('after losing its segments a journal never uses an ordinal again that was c
   expect(ordinalsOf(gaps, 'damaged')).toEqual([3, 4])
   expect(records.map(plain)).toEqual([plain(recordOf(5))])
 })
+
+test('a checkpoint that goes back behind what was removed gives no ordinal a second time', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  const options = { ...clocks.options, keep: { timeMs: 0, bytes: 0 } }
+  {
+    await using journal = await openJournal(folder.path, options)
+    await appendRecords(journal, 5)
+  }
+  {
+    await using journal = await openJournal(folder.path, options)
+    journal.commit(5)
+    clocks.pass(61_000)
+    journal.commit(5)
+    await until(() => journal.oldest === 5, 'removal')
+    journal.commit(2)
+  }
+  await using journal = await openJournal(folder.path, options)
+  expect(journal.head).toBe(5)
+})
