@@ -1,8 +1,8 @@
 import { encodeConnect, returnCodes } from './connect-packet.ts'
+import { GrantedCodes, refusedFilter } from './granted-codes.ts'
 import { Link } from './link.ts'
 import type { LinkOwner } from './link.ts'
 import type { Outbound } from './outbound.ts'
-import { RepeatedFilters, refusedFilter } from './repeated-filters.ts'
 import type { RouteHandle, Router } from './routing.ts'
 import type { FilterList } from './subscribe-packet.ts'
 
@@ -24,7 +24,7 @@ export class SubscriberSide implements LinkOwner {
   readonly #sessionPresent: boolean
   readonly #link: Link
   readonly #route: RouteHandle
-  readonly #subacks = new RepeatedFilters()
+  readonly #granted = new GrantedCodes()
   #connackSent = false
   #outputDone: (() => void) | undefined
 
@@ -74,7 +74,7 @@ export class SubscriberSide implements LinkOwner {
       } else denied.add(filter)
     }
     const codes = filters.map((filter, index) => (denied.has(filter) ? refusedFilter : (qos[index] ?? 0)))
-    if (new Set(filters).size < filters.length) this.#subacks.expect(packetId, codes)
+    this.#granted.expect(packetId, codes)
     return denied.size <= limit
   }
 
@@ -106,7 +106,7 @@ export class SubscriberSide implements LinkOwner {
       this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
       rest = bytes.subarray(4)
     }
-    rest = this.#subacks.complete(rest)
+    rest = this.#granted.complete(rest)
     if (rest.length === 0 || this.#out.send(rest)) done()
     else this.#outputDone = done
   }

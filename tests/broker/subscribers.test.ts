@@ -29,6 +29,15 @@ describe('subscribers', () => {
     expect(client.raw[2]?.toString('hex')).toBe(`90ca010008${'000102'.repeat(66)}0001`)
   })
 
+  test('a SUBACK says what was granted when its SUBSCRIBE came, though packets right behind it change that', async () => {
+    await using served = await serveBroker({ limits: { subscriptions: 2 } })
+    using client = await RawClient.connect(served.port, 'changes its mind')
+    const unsubscribe = packet(0xa2, uint16(2), text('a'))
+    client.send(subscribe(1, ['a', 1]), unsubscribe, subscribe(3, ['b', 0], ['c', 0]), subscribe(4, ['a', 1]))
+    await client.received(5)
+    expect(client.packets.slice(1).toSorted()).toEqual(['suback:1:1', 'suback:3:0,0', 'suback:4:128', 'unsuback:2'])
+  })
+
   test('get messages of each QoS at the lower of both, with wildcard filters too, in order', async () => {
     await using served = await serveBroker()
     for (const qos of [0, 1, 2] as const) {

@@ -9,10 +9,11 @@ interface Expected {
 }
 
 /**
- * Completes SUBACKs: aedes answers a filter that stands in a SUBSCRIBE several times once, but each owes a return code
- * [MQTT-3.8.4-5]. There are as many as SUBSCRIBEs that aedes was given and has not answered.
+ * The return codes of SUBACKs, as the gate decided when the SUBSCRIBE came. aedes answers a filter that stands there several
+ * times once, but each owes a code [MQTT-3.8.4-5], and asks so late what is granted that packets behind may have changed
+ * it. There are as many as SUBSCRIBEs that aedes was given and has not answered.
  */
-export class RepeatedFilters {
+export class GrantedCodes {
   readonly #expected: Expected[] = []
 
   /** The SUBACK of this packet id has to have these codes. */
