@@ -61,6 +61,8 @@ export class SubscriberSide implements LinkOwner {
 
   /** Passes a packet on; its bytes must not change any more. */
   passOn(packet: Buffer): void {
+    // DUP, which MQTT 3.1 allows on SUBSCRIBE and UNSUBSCRIBE; aedes speaks 3.1.1 with everyone.
+    packet[0] = (packet[0] ?? 0) & 0xf7
     this.#link.deliver(packet)
   }
 

@@ -29,6 +29,13 @@ describe('subscribers', () => {
     expect(client.raw[2]?.toString('hex')).toBe(`90ca010008${'000102'.repeat(66)}0001`)
   })
 
+  test('MQTT 3.1 clients may set DUP on SUBSCRIBE and UNSUBSCRIBE', async () => {
+    await using served = await serveBroker()
+    using client = await RawClient.connect(served.port, 'old', { level: 3 })
+    client.send(packet(0x8a, uint16(1), text('a'), Buffer.from([1])), packet(0xaa, uint16(2), text('a')))
+    expect((await client.received(3)).slice(1)).toEqual(['suback:1:1', 'unsuback:2'])
+  })
+
   test('a SUBACK says what was granted when its SUBSCRIBE came, though packets right behind it change that', async () => {
     await using served = await serveBroker({ limits: { subscriptions: 2 } })
     using client = await RawClient.connect(served.port, 'changes its mind')
