@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 
 /**
  * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so have the
- * journal's simulation and its corruptions, which are in `fast` with few seeds.
+ * journal's simulation, its corruptions and the fuzzer, which are in `fast` with few seeds and packets.
  */
 const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**']
 
@@ -18,6 +18,7 @@ export default defineConfig({
       { extends: true, test: { name: 'journal', include: ['tests/journal/simulation/**/*.test.ts', 'tests/journal/corruption.test.ts'] } },
       { extends: true, test: { name: 'crash', include: ['tests/crash/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
       { extends: true, test: { name: 'faults', include: ['tests/faults/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
+      { extends: true, test: { name: 'fuzz', include: ['tests/fuzz/**/*.test.ts'], testTimeout: 7_200_000 } },
       { extends: true, test: { name: 'browser', include: ['tests/browser/**/*.test.ts'], testTimeout: 120_000, fileParallelism: false } }
     ]
   }

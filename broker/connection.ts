@@ -178,6 +178,8 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     const parser = this.#parser
     let packets = 0
     while (this.#state !== 'closed') {
+      // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
+      if (this.#state === 'opening' && !this.#block('connack')) break
       const status = parser.next(this.#state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) break
       if (status !== frameStatus.complete) {
@@ -210,7 +212,6 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
       }
       return this.#handleConnect()
     }
-    if (this.#state === 'opening') return this.#block('connack')
     if (this.#out.isStuck(unreadReplyBytes)) return this.#block('replies')
     switch (header >> 4) {
       case 3:

@@ -280,7 +280,8 @@ export class Gate {
     socket.once('end', () => socket.destroySoon())
     if (socket.readableEnded) socket.destroySoon()
     else socket.end()
-    setTimeout(() => socket.destroy(), lingerMs).unref()
+    const linger = setTimeout(() => socket.destroy(), lingerMs).unref()
+    socket.once('close', () => clearTimeout(linger))
   }
 
   /** Handles no further packets: what clients send from now on stays unacknowledged. */

@@ -317,6 +317,20 @@ describe('keep alive, wills and takeover', () => {
     expect(served.broker.connectedClientIds()).toEqual([])
   })
 
+  test.each([
+    ['a header that no client may send', Buffer.from([0xf0, 0])],
+    ['a length of five bytes', Buffer.from('30ffffffff01', 'hex')],
+    ['a packet that is too large', Buffer.from('30ffffff7f', 'hex')]
+  ])('a good CONNECT gets its CONNACK, and its will is published, also when %s comes with it', async (_name, bytes) => {
+    await using served = await serveBroker()
+    using client = await RawClient.open(served.port)
+    client.send(connect('hasty', { will: { topic: 'gone', payload: 'hasty' } }), bytes)
+    await client.untilClosed()
+    expect(client.packets).toEqual(['connack:0,0'])
+    expect(served.journal.records.map(({ topic, will }) => [topic, will])).toEqual([['gone', true]])
+    expect(served.broker.stats).toMatchObject({ violations: 1, connectsRefused: 0 })
+  })
+
   test('a hundred takeovers in a row leave one connection, and it works', async () => {
     await using served = await serveBroker()
     const clients = await Promise.all(Array.from({ length: 100 }, () => RawClient.open(served.port)))

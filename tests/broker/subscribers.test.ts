@@ -19,6 +19,32 @@ async function subscriber(port: number, options: IClientOptions = {}): Promise<S
 }
 
 describe('subscribers', () => {
+  test('a SUBACK has a return code for each filter, also for one that comes several times [MQTT-3.8.4-5]', async () => {
+    await using served = await serveBroker({ limits: { subscriptions: 2 } })
+    using client = await RawClient.connect(served.port, 'twice')
+    client.send(subscribe(7, ['a', 1], ['b', 2], ['a', 0], ['c', 1], ['b', 2], ['c', 0]))
+    expect((await client.received(2))[1]).toBe('suback:7:1,2,0,128,2,128')
+    client.send(subscribe(8, ...Array.from({ length: 200 }, (_, index) => ['a', index % 3] as const)))
+    await client.received(3)
+    expect(client.raw[2]?.toString('hex')).toBe(`90ca010008${'000102'.repeat(66)}0001`)
+  })
+
+  test('MQTT 3.1 clients may set DUP on SUBSCRIBE and UNSUBSCRIBE', async () => {
+    await using served = await serveBroker()
+    using client = await RawClient.connect(served.port, 'old', { level: 3 })
+    client.send(packet(0x8a, uint16(1), text('a'), Buffer.from([1])), packet(0xaa, uint16(2), text('a')))
+    expect((await client.received(3)).slice(1)).toEqual(['suback:1:1', 'unsuback:2'])
+  })
+
+  test('a SUBACK says what was granted when its SUBSCRIBE came, though packets right behind it change that', async () => {
+    await using served = await serveBroker({ limits: { subscriptions: 2 } })
+    using client = await RawClient.connect(served.port, 'changes its mind')
+    const unsubscribe = packet(0xa2, uint16(2), text('a'))
+    client.send(subscribe(1, ['a', 1]), unsubscribe, subscribe(3, ['b', 0], ['c', 0]), subscribe(4, ['a', 1]))
+    await client.received(5)
+    expect(client.packets.slice(1).toSorted()).toEqual(['suback:1:1', 'suback:3:0,0', 'suback:4:128', 'unsuback:2'])
+  })
+
   test('get messages of each QoS at the lower of both, with wildcard filters too, in order', async () => {
     await using served = await serveBroker()
     for (const qos of [0, 1, 2] as const) {

@@ -109,5 +109,35 @@ export const edgeFaults: readonly Fault[] = [
     find: "return address === '::1' || address.startsWith('127.')",
     replace: "return address !== ''",
     caughtBy: ['tests/broker/connecting.test.ts']
+  },
+
+  // What the fuzzer has to notice.
+  {
+    name: 'a packet id of 0 is taken',
+    file: 'broker/publish-packet.ts',
+    find: "return into.packetId === 0 ? 'packet id is 0' : undefined",
+    replace: 'return undefined',
+    caughtBy: ['tests/fuzz/fuzz.test.ts']
+  },
+  {
+    name: 'a remaining length may have five bytes',
+    file: 'broker/frame-parser.ts',
+    find: 'if (shift === 21) return',
+    replace: 'if (shift === 28) return',
+    caughtBy: ['tests/fuzz/fuzz.test.ts']
+  },
+  {
+    name: 'a topic that is not UTF-8 is taken',
+    file: 'broker/topics.ts',
+    find: 'return ascii || isUtf8(buffer.subarray(start, end)) ?',
+    replace: 'return ascii || end > start ?',
+    caughtBy: ['tests/fuzz/fuzz.test.ts']
+  },
+  {
+    name: 'what follows CONNECT is not held until CONNACK',
+    file: 'broker/connection.ts',
+    find: "if (this.#state === 'opening' && !this.#block('connack')) break\n",
+    replace: '',
+    caughtBy: ['tests/fuzz/fuzz.test.ts']
   }
 ]

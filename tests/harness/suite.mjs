@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process'
 /** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
 const flagsOf = {
   crash: { '--cycles': 'TIDEGATE_CRASH_CYCLES', '--seed': 'TIDEGATE_CRASH_SEED' },
+  fuzz: { '--packets': 'TIDEGATE_FUZZ_PACKETS', '--seed': 'TIDEGATE_FUZZ_SEED' },
   journal: {
     '--seeds': 'TIDEGATE_JOURNAL_SEEDS',
     '--seed': 'TIDEGATE_JOURNAL_SEED',
@@ -14,7 +15,7 @@ const flagsOf = {
 }
 // What a suite does when it is not told: more than in `npm test`, where it runs too.
 /** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
-const defaults = { journal: { TIDEGATE_JOURNAL_SEEDS: '4000', TIDEGATE_CORRUPTIONS: '10000' } }
+const defaults = { fuzz: { TIDEGATE_FUZZ_PACKETS: '1000000' }, journal: { TIDEGATE_JOURNAL_SEEDS: '4000', TIDEGATE_CORRUPTIONS: '10000' } }
 
 const [project = '', ...args] = process.argv.slice(2)
 const variables = flagsOf[project]
