@@ -2,9 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 /**
  * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so have the
- * journal's simulation, its corruptions and the fuzzer, which are in `fast` with few seeds and packets.
+ * journal's simulation and its corruptions, which are in `fast` with few seeds. The fuzzer is not.
  */
-const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**']
+const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**', 'tests/fuzz/**']
 
 export default defineConfig({
   test: {

@@ -43,6 +43,7 @@ import { crc32 } from 'node:zlib'
 import { TidegateError } from '../errors.ts'
 import { isMasked, mask, maskBytes, unmask } from './frame-mask.ts'
 import type { AppendRecord, JournalRecord, TailRecord } from './record.ts'
+import { TextCache } from './text-cache.ts'
 
 export const segmentHeaderBytes = 64
 export const frameHeaderBytes = 20
@@ -54,6 +55,9 @@ const maskedLayout = { flagsAt: 10, clearBytes: bodyHeaderBytes } as const
 export const maxBodyBytes = 64 * 1024 * 1024
 const formatVersion = 1
 const magic = Buffer.from('TGJOURNL', 'latin1')
+
+/** One for the process: client ids and topics are the same in every segment. */
+const texts = new TextCache()
 
 /** What the header of a segment says. */
 export interface SegmentHeader {
@@ -236,7 +240,7 @@ export function checkFrame(bytes: Buffer, offset: number, end: number, marker: n
   if (check !== get16(bytes, offset + 18) || length < bodyHeaderBytes || length > maxBodyBytes) return frameForeign
   if (rest < frameHeaderBytes + length) return frameIncomplete
   const behind = offset + frameHeaderBytes + length
-  if (crc32(bytes.subarray(offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged
+  if (crc32(viewOf(bytes, offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged
   const body = offset + frameHeaderBytes
   const named = get16(bytes, body + 14) + get16(bytes, body + 16) + get16(bytes, body + 18) + get32(bytes, body + 20)
   const masked = isMasked(bytes[body + 10]) ? maskBytes : 0
@@ -316,10 +320,10 @@ function decodeBody(bytes: Buffer, body: number, end: number, ordinal: number): 
     ordinal,
     receivedMs: get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body),
     receivedSubNs: get32(bytes, body + 6),
-    clientId: bytes.toString('utf8', clientAt, userAt),
-    user: (flags & 32) === 0 ? undefined : bytes.toString('utf8', userAt, topicAt),
-    topic: bytes.toString('utf8', topicAt, propertiesAt),
-    payload: bytes.subarray(payloadAt, end),
+    clientId: texts.textOf(bytes, clientAt, userAt),
+    user: (flags & 32) === 0 ? undefined : texts.textOf(bytes, userAt, topicAt),
+    topic: texts.textOf(bytes, topicAt, propertiesAt),
+    payload: viewOf(bytes, payloadAt, end),
     qos: qos === 2 ? 2 : qos === 1 ? 1 : 0,
     retain: (flags & 4) !== 0,
     dup: (flags & 8) !== 0,
@@ -360,6 +364,11 @@ function put32(bytes: Buffer, at: number, value: number): void {
 
 function get16(bytes: Buffer, at: number): number {
   return (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8)
+}
+
+/** A view without Buffer's methods, which is made in half the time of a Buffer's. */
+function viewOf(bytes: Buffer, from: number, to: number): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + from, to - from)
 }
 
 function get32(bytes: Buffer, at: number): number {

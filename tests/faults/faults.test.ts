@@ -73,7 +73,7 @@ async function suite(files: readonly string[], ...options: readonly string[]): P
     const built = await run(['bin/build.mjs'])
     if (built.code !== 0) throw new Error(`the copy does not build:\n${built.output}`)
   }
-  return await run(['node_modules/vitest/vitest.mjs', 'run', '--project', 'fast', ...options, ...files])
+  return await run(['node_modules/vitest/vitest.mjs', 'run', '--project', 'fast', '--project', 'fuzz', ...options, ...files])
 }
 
 describe('planted faults', () => {

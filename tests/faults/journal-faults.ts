@@ -125,7 +125,7 @@ export const journalFaults: readonly Fault[] = [
   {
     name: 'a frame is trusted without its CRC',
     file: 'journal/frame.ts',
-    find: 'if (crc32(bytes.subarray(offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged\n',
+    find: 'if (crc32(viewOf(bytes, offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged\n',
     replace: '',
     caughtBy: ['tests/journal/model.test.ts']
   },
@@ -167,7 +167,7 @@ export const journalFaults: readonly Fault[] = [
   {
     name: 'a frame is trusted without its CRC, on a simulated disk',
     file: 'journal/frame.ts',
-    find: 'if (crc32(bytes.subarray(offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged\n',
+    find: 'if (crc32(viewOf(bytes, offset + 8, behind)) !== get32(bytes, offset + 4)) return frameDamaged\n',
     replace: '',
     caughtBy: [simulation]
   },
