@@ -5,8 +5,9 @@ import path from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openJournal } from '../journal/fixture.ts'
 
-/** Permissions do not bind root, so a test that runs as root starts Tidegate as nobody. */
-const nobody = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
+/** Permissions do not bind root, so a test that runs as root starts Tidegate without what makes it so. */
+const [program = '', ...before] =
+  process.getuid?.() === 0 ? ['setpriv', '--bounding-set=-all', '--inh-caps=-all', process.execPath] : [process.execPath]
 
 async function makeFolder(): Promise<{ readonly path: string } & AsyncDisposable> {
   const folder = await mkdtemp(path.join(tmpdir(), 'tidegate-read-only-'))
@@ -22,9 +23,9 @@ async function makeFolder(): Promise<{ readonly path: string } & AsyncDisposable
 
 /** Runs `tidegate start` there and answers how it ended. */
 async function start(data: string): Promise<{ readonly code: unknown; readonly stderr: string }> {
-  const args = ['bin/tidegate.mjs', 'start', '--data', data, '--mqtt-port', '0', '--http-port', '0']
+  const args = [...before, 'bin/tidegate.mjs', 'start', '--data', data, '--mqtt-port', '0', '--http-port', '0']
   return await new Promise(resolve => {
-    execFile(process.execPath, args, { timeout: 30_000, ...nobody }, (error, _stdout, stderr) =>
+    execFile(program, args, { timeout: 30_000 }, (error, _stdout, stderr) =>
       resolve({ code: error === null ? 0 : error.code, stderr: stderr.trim() })
     )
   })
