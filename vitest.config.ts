@@ -12,7 +12,8 @@ export default defineConfig({
     hookTimeout: 60_000,
     pool: 'forks',
     setupFiles: ['tests/harness/seed.ts'],
-    maxWorkers: 2,
+    // One more than two cores: half of what they do is to wait for processes and disks.
+    maxWorkers: 3,
     projects: [
       { extends: true, test: { name: 'fast', include: ['tests/**/*.test.ts'], exclude: slow } },
       { extends: true, test: { name: 'journal', include: ['tests/journal/simulation/**/*.test.ts', 'tests/journal/corruption.test.ts'] } },
