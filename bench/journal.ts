@@ -90,12 +90,12 @@ async function appendAll(journal: Journal, count: number, payloadBytes: number):
         journal.append(records.next(appended))
         appended++
       }
-      if (durable - base >= count) {
-        stop()
-        resolve()
-      }
+      if (durable - base < count) return
+      for (const each of stop) each()
+      resolve()
     }
-    const stop = journal.onDurable(refill)
+    // A journal that was full says that it accepts again after it said what is durable.
+    const stop = [journal.onDurable(refill), journal.onState(() => refill(journal.durable))]
     refill(journal.durable)
   })
   return (performance.now() - begunMs) / 1000
