@@ -72,7 +72,6 @@ interface Sitting {
   readonly user: Buffer | undefined
   readonly client: Client
   readonly session: Session
-  readonly denied: Set<string>
   readonly verdict: Verdict
 }
 
@@ -152,8 +151,10 @@ export class Reference {
     const clean = (flags & 2) !== 0
     const clientId = body.utf8()
     const will = has.will ? { topic: topicName(body.text()), payload: body.text() } : undefined
-    const user = has.user ? body.utf8() : undefined
-    if (has.password) body.text()
+    // MQTT 3.1 §3.1: the remaining length takes precedence over these flags.
+    const comes = (flagged: boolean): boolean => flagged && !(level === 3 && body.ended)
+    const user = comes(has.user) ? body.utf8() : undefined
+    if (comes(has.password)) body.text()
     body.expectEnd()
     if (clientId.length > 128 || (clientId.length === 0 && (!clean || level === 3))) return refused(verdict, 2, 'client id')
 
@@ -169,7 +170,7 @@ export class Reference {
       verdict.will = recordText({ ...will, user, qos: willQos, retain, dup: false, will: true, packetId: 0 })
     }
     this.#sittings += 1
-    return { number: this.#sittings, level, user, client, session, denied: new Set(), verdict }
+    return { number: this.#sittings, level, user, client, session, verdict }
   }
 
   #take({ header, body }: Frame, sitting: Sitting): void {
@@ -231,7 +232,7 @@ export class Reference {
     if (qos > 0) verdict.acknowledgements.push(((qos === 1 ? 0x40 : 0x50) << 16) | packetId)
   }
 
-  #filters(subscribe: boolean, body: Body, { session, denied, verdict }: Sitting): void {
+  #filters(subscribe: boolean, body: Body, { session, verdict }: Sitting): void {
     const id = body.packetId()
     const list: { readonly filter: string; readonly qos: number }[] = []
     while (!body.ended) {
@@ -247,14 +248,13 @@ export class Reference {
       verdict.subscriptionReplies.push(`b002${idHex}`)
       return
     }
-    for (const { filter } of list) {
-      if (session.filters.has(filter) || session.filters.size < this.#limits.subscriptions) {
-        session.filters.add(filter)
-        denied.delete(filter)
-      } else denied.add(filter)
+    // However many are beyond the limit: each is refused by its code [MQTT-3.9.3-1].
+    let codes = ''
+    for (const { filter, qos } of list) {
+      const allowed = session.filters.has(filter) || session.filters.size < this.#limits.subscriptions
+      if (allowed) session.filters.add(filter)
+      codes += allowed ? `0${qos}` : '80'
     }
-    if (denied.size > this.#limits.subscriptions) throw new Violation('too many subscriptions')
-    const codes = list.map(({ filter, qos }) => (denied.has(filter) ? '80' : `0${qos}`)).join('')
     verdict.subscriptionReplies.push(`90${lengthHex(list.length + 2)}${idHex}${codes}`)
   }
 }
