@@ -28,7 +28,7 @@ export const storeFaults: readonly Fault[] = [
     name: 'a backup takes its journal as it was before its database',
     file: 'backup/write-backup.ts',
     find: 'const { checkpoint, heldMs } = await this.#copyDatabase()\n',
-    replace: `const early = await running?.pinJournal(position)
+    replace: `const early = await running?.pinJournal(settledBelow)
       if (running !== undefined && early !== undefined) running.pinJournal = async () => early
       const { checkpoint, heldMs } = await this.#copyDatabase()\n`,
     caughtBy: ['tests/backup/backup.test.ts']
