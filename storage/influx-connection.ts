@@ -166,15 +166,14 @@ export class InfluxConnection implements Disposable {
     this.#agent.destroy()
   }
 
-  /** A connection that we end ourselves closes without an end from the other side. */
+  /** Node 24 tells only the close of a connection that ended while idle; one that we closed ourselves costs a question. */
   #watchIdle(socket: Socket): void {
     if (this.#watched.has(socket)) return
     this.#watched.add(socket)
     const lost = (): void => {
       if (!this.#closing.signal.aborted) this.onLost()
     }
-    socket.once('end', lost)
-    socket.once('error', lost)
+    socket.once('close', lost)
   }
 
   #explain(error: unknown, deadline: Deadline, late: string): TidegateError {
