@@ -72,7 +72,7 @@ export const storeFaults: readonly Fault[] = [
   {
     name: 'a restart of InfluxDB between two requests is not noticed',
     file: 'storage/influx-connection.ts',
-    find: "socket.once('end', lost)\n",
+    find: "socket.once('close', lost)\n",
     replace: '',
     caughtBy: ['tests/storage/influx-restarts.test.ts']
   },
