@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import { Journal } from '../journal/journal.ts'
 import type { JournalOptions } from '../journal/options.ts'
 import { JournalReader } from '../journal/reader.ts'
-import type { AppendRecord } from '../journal/record.ts'
+import { type AppendRecord, blankRecord } from '../journal/record.ts'
 import { percentile, round, type Figures } from './figures.ts'
 
 const gib = 1024 ** 3
@@ -56,19 +56,7 @@ class Records {
     payload.write('{"n":')
     payload.write('}', payloadBytes - 1)
     this.#payload = payload
-    this.#record = {
-      clientId: new Uint8Array(),
-      user: undefined,
-      topic: Buffer.alloc(topicBytes, 'devices/bench/telemetry/x'),
-      payload,
-      qos: 1,
-      retain: false,
-      dup: false,
-      will: false,
-      packetId: 1,
-      properties: undefined,
-      received: undefined
-    }
+    this.#record = { ...blankRecord(), topic: Buffer.alloc(topicBytes, 'devices/bench/telemetry/x'), payload, qos: 1, packetId: 1 }
   }
 
   next(count: number): AppendRecord {

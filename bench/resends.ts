@@ -4,7 +4,7 @@ import path from 'node:path'
 import { pino } from 'pino'
 import { Resends } from '../broker/resends.ts'
 import { Journal } from '../journal/journal.ts'
-import type { AppendRecord } from '../journal/record.ts'
+import { type AppendRecord, blankRecord } from '../journal/record.ts'
 import type { Figures } from './figures.ts'
 
 const clients = 500
@@ -92,17 +92,12 @@ async function openJournal(folder: string): Promise<Journal> {
 /** 150 bytes in the journal: frame 44, client id 9, topic 25, payload 72. */
 function buildRecord(): AppendRecord {
   return {
+    ...blankRecord(),
     clientId: Buffer.from('meter-123'),
-    user: undefined,
     topic: Buffer.from('devices/meter-1/telemetry'),
     payload: Buffer.alloc(72, '{"temperature":21.5}'),
     qos: 1,
-    retain: false,
-    dup: false,
-    will: false,
-    packetId: 1,
-    properties: undefined,
-    received: undefined
+    packetId: 1
   }
 }
 

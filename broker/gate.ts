@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import type { AppendRecord, JournalTail, JournalWriter } from '../journal/record.ts'
+import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
@@ -70,19 +70,7 @@ export class Gate {
   readonly #detach: (() => void)[]
   #changes = new Map<string, boolean>()
   /** One object for all records: append copies. */
-  readonly #record: AppendRecord = {
-    clientId: new Uint8Array(),
-    user: undefined,
-    topic: new Uint8Array(),
-    payload: new Uint8Array(),
-    qos: 0,
-    retain: false,
-    dup: false,
-    will: false,
-    packetId: 0,
-    properties: undefined,
-    received: undefined
-  }
+  readonly #record: AppendRecord = blankRecord()
 
   constructor(options: GateOptions) {
     this.#options = options

@@ -40,6 +40,23 @@ export interface AppendRecord {
   received: { readonly ms: number; readonly subNs: number } | undefined
 }
 
+/** A record without anything in it, for whoever fills one object again and again. */
+export function blankRecord(): AppendRecord {
+  return {
+    clientId: new Uint8Array(),
+    user: undefined,
+    topic: new Uint8Array(),
+    payload: new Uint8Array(),
+    qos: 0,
+    retain: false,
+    dup: false,
+    will: false,
+    packetId: 0,
+    properties: undefined,
+    received: undefined
+  }
+}
+
 /** What readTail hands over of a record: strings as UTF-8 bytes. One object for all, good until the visitor returns. */
 export type TailRecord = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'packetId' | 'properties'> & {
   ordinal: number

@@ -1,4 +1,4 @@
-import { createServer } from 'node:http'
+import { createServer, type ServerResponse } from 'node:http'
 import { runCommand } from '../../cli.ts'
 
 export interface Run {
@@ -28,8 +28,18 @@ export async function tidegate(
   return { code, out: out.join('\n'), err: err.join('\n') }
 }
 
+/** A stand-in for the API, and what it was asked. */
+export type StandIn = { readonly url: string; readonly asked: unknown[] } & AsyncDisposable
+
 /** A stand-in for the API that gives the answers in turn, the last one again and again, and keeps what it was asked. */
-export async function serve(status: number, ...answers: readonly unknown[]): Promise<{ url: string; asked: unknown[] } & AsyncDisposable> {
+export async function serve(status: number, ...answers: readonly unknown[]): Promise<StandIn> {
+  return await standIn((response, turn) => {
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answers[Math.min(turn, answers.length) - 1]))
+  })
+}
+
+/** A stand-in for the API that answers its first request as turn 1, and keeps what it was asked. */
+export async function standIn(answer: (response: ServerResponse, turn: number) => void): Promise<StandIn> {
   const asked: unknown[] = []
   const server = createServer((request, response) => {
     let body = ''
@@ -41,9 +51,7 @@ export async function serve(status: number, ...answers: readonly unknown[]): Pro
         type: request.headers['content-type'],
         body: body === '' ? undefined : JSON.parse(body)
       })
-      response
-        .writeHead(status, { 'content-type': 'application/json' })
-        .end(JSON.stringify(answers[Math.min(asked.length, answers.length) - 1]))
+      answer(response, asked.length)
     })
   })
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))

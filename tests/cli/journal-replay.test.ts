@@ -1,6 +1,5 @@
-import { createServer } from 'node:http'
 import { expect, it } from 'vitest'
-import { tidegate } from './harness.ts'
+import { standIn, type StandIn, tidegate } from './harness.ts'
 
 const report = {
   done: true,
@@ -19,29 +18,13 @@ const report = {
 }
 
 /** A stand-in for the API that answers with the lines, and keeps what it was asked. */
-async function serve(lines: readonly unknown[], status = 200): Promise<{ url: string; asked: unknown[] } & AsyncDisposable> {
-  const asked: unknown[] = []
-  const server = createServer((request, response) => {
-    let body = ''
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()))
-    request.on('end', () => {
-      asked.push({ method: request.method, url: request.url, type: request.headers['content-type'], body: JSON.parse(body) })
-      response.writeHead(status, { 'content-type': 'application/x-ndjson' })
-      for (const line of lines) if (line !== 'break') response.write(`${JSON.stringify(line)}\n\n`)
-      if (lines.includes('break')) response.write(' ', () => response.destroy())
-      else response.end()
-    })
+async function serve(lines: readonly unknown[], status = 200): Promise<StandIn> {
+  return await standIn(response => {
+    response.writeHead(status, { 'content-type': 'application/x-ndjson' })
+    for (const line of lines) if (line !== 'break') response.write(`${JSON.stringify(line)}\n\n`)
+    if (lines.includes('break')) response.write(' ', () => response.destroy())
+    else response.end()
   })
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  const port = typeof address === 'object' ? address?.port : undefined
-  return {
-    url: `http://127.0.0.1:${port}`,
-    asked,
-    [Symbol.asyncDispose]: async () => {
-      await new Promise(resolve => server.close(resolve))
-    }
-  }
 }
 
 it('asks for the range, says how far it is, and prints what was done', async () => {
