@@ -1,4 +1,4 @@
-import { encodeSuback } from './subscribe-packet.ts'
+import { encodeSuback } from './packets/subscribe-packet.ts'
 
 /** A SUBACK that aedes sends with fewer return codes than the SUBSCRIBE had filters. */
 interface OwedSuback {

@@ -1,11 +1,11 @@
-import { encodeConnect, returnCodes } from './connect-packet.ts'
-import { Link } from './link.ts'
-import type { LinkOwner } from './link.ts'
+import { encodeConnect, returnCodes } from './packets/connect-packet.ts'
+import { Link } from './routing/link.ts'
+import type { LinkOwner } from './routing/link.ts'
 import type { Outbound } from './outbound.ts'
-import type { RouteHandle, Router } from './routing.ts'
+import type { RouteHandle, Router } from './routing/router.ts'
 import { SubscribeAcknowledgements } from './subscribe-acknowledgements.ts'
-import { encodeSuback, encodeSubscribe } from './subscribe-packet.ts'
-import type { FilterList } from './subscribe-packet.ts'
+import { encodeSuback, encodeSubscribe } from './packets/subscribe-packet.ts'
+import type { FilterList } from './packets/subscribe-packet.ts'
 
 /** SUBACK's return code for a filter that is refused [MQTT-3.9.3-2]. */
 const failure = 0x80

@@ -1,4 +1,4 @@
-import type { Will } from './connect-packet.ts'
+import type { Will } from './packets/connect-packet.ts'
 
 /** A will whose connection has ended. */
 export interface DueWill {

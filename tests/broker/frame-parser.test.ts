@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { FrameParser, frameStatus } from '../../broker/frame-parser.ts'
+import { FrameParser, frameStatus } from '../../broker/packets/frame-parser.ts'
 import { connect, packet, pingreq, publish, pubrel } from './raw-client.ts'
 
 const bound = 262_144

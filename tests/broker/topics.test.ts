@@ -1,8 +1,8 @@
 import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { RetainedMessages } from '../../broker/retained-messages.ts'
-import { SubscriptionTrie } from '../../broker/subscription-trie.ts'
-import { isMqttString, topicFilterFault, topicNameFault } from '../../broker/topics.ts'
+import { RetainedMessages } from '../../broker/routing/retained-messages.ts'
+import { SubscriptionTrie } from '../../broker/routing/subscription-trie.ts'
+import { isMqttString, topicFilterFault, topicNameFault } from '../../broker/packets/topics.ts'
 
 const nameFault = (topic: string | Buffer): string | undefined => topicNameFault(Buffer.from(topic), 0, Buffer.byteLength(topic))
 const filterFault = (filter: string | Buffer): string | undefined => topicFilterFault(Buffer.from(filter), 0, Buffer.byteLength(filter))

@@ -114,21 +114,21 @@ export const edgeFaults: readonly Fault[] = [
   // What the fuzzer has to notice.
   {
     name: 'a packet id of 0 is taken',
-    file: 'broker/publish-packet.ts',
+    file: 'broker/packets/publish-packet.ts',
     find: "return into.packetId === 0 ? 'packet id is 0' : undefined",
     replace: 'return undefined',
     caughtBy: ['tests/fuzz/fuzz.test.ts']
   },
   {
     name: 'a remaining length may have five bytes',
-    file: 'broker/frame-parser.ts',
+    file: 'broker/packets/frame-parser.ts',
     find: 'if (shift === 21) return',
     replace: 'if (shift === 28) return',
     caughtBy: ['tests/fuzz/fuzz.test.ts']
   },
   {
     name: 'a topic that is not UTF-8 is taken',
-    file: 'broker/topics.ts',
+    file: 'broker/packets/topics.ts',
     find: 'return ascii || isUtf8(buffer.subarray(start, end)) ?',
     replace: 'return ascii || end > start ?',
     caughtBy: ['tests/fuzz/fuzz.test.ts']

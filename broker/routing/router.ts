@@ -2,13 +2,13 @@ import type { EventEmitter } from 'node:events'
 import { Aedes } from 'aedes'
 import type { AedesPublishPacket, Client } from 'aedes'
 import type { Logger } from 'pino'
-import type { Config } from '../config.ts'
+import type { Config } from '../../config.ts'
 import { Emitter } from './emitter.ts'
 import type { Listener } from './emitter.ts'
 import type { Link } from './link.ts'
 import { Persistence } from './persistence.ts'
 import type { StoredPacket } from './persistence.ts'
-import type { BrokerStatistics } from './statistics.ts'
+import type { BrokerStatistics } from '../statistics.ts'
 
 /** A message on its way to subscribers. */
 export interface RoutedMessage {

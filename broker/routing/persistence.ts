@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { RetainedMessages } from './retained-messages.ts'
 import type { RetainedLimits } from './retained-messages.ts'
-import type { BrokerStatistics } from './statistics.ts'
+import type { BrokerStatistics } from '../statistics.ts'
 import { SubscriptionTrie } from './subscription-trie.ts'
 
 /** A packet as aedes numbers it. A sent QoS 2 message whose PUBREC has come is replaced by its PUBREL. */
