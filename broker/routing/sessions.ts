@@ -1,4 +1,4 @@
-import type { DeliveriesShared } from './deliveries.ts'
+import type { DeliveriesShared } from './delivery.ts'
 import type { RetainedMessages } from './retained-messages.ts'
 import { neverExpires, Session } from './session.ts'
 import type { SessionConnection } from './session.ts'
