@@ -86,7 +86,7 @@ export class SubscriberSide implements Subscriber {
       deliveries.receive(packetId)
       this.pubrel(packetId)
     }
-    if (deliveries.pump(sentAtOnce)) this.#router.resume(this.#session)
+    if (deliveries.pump(sentAtOnce) === sentAtOnce) this.#router.resume(this.#session)
   }
 
   /** The client has read what waited. */
