@@ -60,6 +60,8 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   readonly remembered: number
   readonly rememberedBytes: number
   readonly persistentSessions: number
+  /** Wills whose delay is not over. */
+  readonly delayedWills: number
   /** Acknowledgements that wait for the disk. */
   readonly unacknowledged: number
 }
@@ -67,7 +69,7 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
 const pollMs = 5
 
 /**
- * The MQTT side of the edge: MQTT 3.1 and 3.1.1 over TCP. A publish is acknowledged when the journal says that it is
+ * The MQTT side of the edge: MQTT 3.1, 3.1.1 and 5.0 over TCP. A publish is acknowledged when the journal says that it is
  * durable, never before, and reaches subscribers after that.
  */
 export class Broker {
@@ -142,6 +144,7 @@ export class Broker {
       remembered: this.#gate?.resends.count ?? 0,
       rememberedBytes: this.#gate?.resends.bytes ?? 0,
       persistentSessions: this.#gate?.persistentSessions ?? 0,
+      delayedWills: this.#gate?.delayedWills ?? 0,
       unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
     }
   }
@@ -193,7 +196,7 @@ export class Broker {
    */
   async accept(publish: ForeignPublish): Promise<number> {
     const topic = Buffer.from(publish.topic)
-    const fault = topic.toString('utf8') === publish.topic ? topicNameFault(topic, 0, topic.length) : 'topic is not UTF-8'
+    const fault = topic.toString('utf8') === publish.topic ? topicNameFault(topic, 0, topic.length)?.fault : 'topic is not UTF-8'
     if (fault !== undefined) throw new TidegateError('TG_PARAMETER_INVALID', fault, { context: { parameter: 'topic' } })
     if (publish.payload.length > this.#options.maxPacketBytes) {
       throw new TidegateError('TG_BODY_TOO_LARGE', `the payload is larger than ${this.#options.maxPacketBytes} bytes`)
@@ -210,6 +213,7 @@ export class Broker {
       qos: 1,
       retain: false,
       will: false,
+      properties: undefined,
       received
     }
     const ordinal = gate.appendPublish(record, unrouted !== true)

@@ -6,16 +6,19 @@ import { TidegateError } from '../errors.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
+import { endings } from './endings.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
+import { reasonCodes } from './packets/reason-codes.ts'
+import type { Fault } from './packets/reason-codes.ts'
 import type { PublisherHost } from './publisher-side.ts'
 import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Router } from './routing/router.ts'
 import { Sessions } from './sessions.ts'
-import type { Session } from './sessions.ts'
+import type { AskedSession, Session } from './sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { Waiting } from './waiting.ts'
 import { Wills } from './wills.ts'
@@ -25,7 +28,7 @@ import type { DueWill } from './wills.ts'
 export const notTaken = { journal: -1, routing: -2 } as const
 
 /** A record's parts as append takes them, without what the gate fills in. */
-export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'received'>
+export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'properties' | 'received'>
 
 export interface GateOptions {
   readonly journal: JournalWriter & JournalTail
@@ -126,6 +129,11 @@ export class Gate {
     return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued + this.#wills.waiting
   }
 
+  /** Wills whose delay is not over. */
+  get delayedWills(): number {
+    return this.#wills.delayed
+  }
+
   get persistentSessions(): number {
     return this.#sessions.persistent
   }
@@ -138,16 +146,20 @@ export class Gate {
    * Why a client may not come in, or undefined. User names and passwords are recorded, never checked: until there is a
    * credential store every client counts as anonymous.
    */
-  admit(connection: Connection): string | undefined {
+  admit(connection: Connection): Fault | undefined {
     const { anonymous } = this.#options
     if (anonymous === 'any' || (anonymous === 'loopback' && isLoopback(connection.address))) return undefined
-    return anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+    const fault = anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+    return { fault, code: reasonCodes.notAuthorized }
   }
 
   /** The session for a CONNECT; a connection that has it is closed first [MQTT-3.1.4-2]. Undefined when there is no room. */
-  openSession(clientId: string, clean: boolean, connection: Connection): { session: Session; present: boolean } | undefined {
-    this.#sessions.get(clientId)?.connection?.finish('taken over by a new connection')
-    const opened = this.#sessions.open(clientId, clean)
+  openSession(clientId: string, asked: AskedSession, connection: Connection): { session: Session; present: boolean } | undefined {
+    this.#sessions.get(clientId)?.connection?.finish(endings.takenOver)
+    // What its last connection left is due when the session ends by this, and not when it goes on.
+    if (asked.clean) this.#wills.expedite(clientId)
+    else this.#wills.cancel(clientId)
+    const opened = this.#sessions.open(clientId, asked)
     if (opened !== undefined) opened.session.connection = connection
     return opened
   }
@@ -220,6 +232,7 @@ export class Gate {
     record.dup = publish.dup
     record.will = false
     record.packetId = publish.packetId
+    record.properties = undefined
     record.received = undefined
     return record
   }
@@ -250,8 +263,11 @@ export class Gate {
     })
   }
 
-  publishWill(due: DueWill): void {
-    this.#wills.add(due)
+  /** Publishes the will of a connection that has ended, when its delay is over or its session ends, whichever is first. */
+  publishWill(clientId: string, due: DueWill, sessionExpirySeconds: number): void {
+    const delaySeconds = Math.min(due.will.delaySeconds, sessionExpirySeconds)
+    if (delaySeconds === 0) this.#wills.add(due)
+    else this.#wills.delay(clientId, due, this.#options.monotonic() + delaySeconds * 1000)
   }
 
   /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
@@ -275,6 +291,7 @@ export class Gate {
   /** Handles no further packets: what clients send from now on stays unacknowledged. */
   stopReading(): void {
     for (const connection of this.#connections) connection.stopReading()
+    this.#wills.expediteAll()
   }
 
   /** Why the journal does not take a publish at the moment. */
@@ -326,8 +343,8 @@ export class Gate {
   }
 
   #appendWill({ clientId, user, will }: DueWill): boolean {
-    const { topic, payload, qos, retain } = will
-    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, received: undefined }) < 0) return false
+    const { topic, payload, qos, retain, properties } = will
+    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, properties, received: undefined }) < 0) return false
     this.statistics.wills += 1
     return true
   }
@@ -347,6 +364,7 @@ export class Gate {
 
   #onTick(): void {
     this.resends.expire()
+    this.#wills.tick(this.#options.monotonic())
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }

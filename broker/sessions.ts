@@ -11,6 +11,14 @@ export interface Session {
   readonly filters: Set<string>
 }
 
+/** What a CONNECT asks for. */
+export interface AskedSession {
+  /** Begin a new session. */
+  readonly clean: boolean
+  /** Keep it after the connection. */
+  readonly persistent: boolean
+}
+
 /**
  * The sessions of all clients. Persistent ones are bounded: at the limit the offline one that has been empty longest
  * (no filter, no open id) makes room, and when there is none the new one is refused.
@@ -39,15 +47,15 @@ export class Sessions {
    * The session that a CONNECT leads to (MQTT 3.1.1 §3.1.2.4), or undefined when there is no room for another persistent
    * one. The caller has closed the connection that the session had before.
    */
-  open(clientId: string, clean: boolean): { readonly session: Session; readonly present: boolean } | undefined {
+  open(clientId: string, { clean, persistent }: AskedSession): { readonly session: Session; readonly present: boolean } | undefined {
     const known = this.#byClient.get(clientId)
     if (known !== undefined && known.persistent && !clean) {
       this.#emptyOffline.delete(known)
       return { session: known, present: true }
     }
     if (known !== undefined) this.#remove(known)
-    if (!clean && this.#persistent >= this.#limit && !this.#evict()) return undefined
-    const session: Session = { clientId, persistent: !clean, connection: undefined, receivedIds: new Map(), filters: new Set() }
+    if (persistent && this.#persistent >= this.#limit && !this.#evict()) return undefined
+    const session: Session = { clientId, persistent, connection: undefined, receivedIds: new Map(), filters: new Set() }
     this.#byClient.set(clientId, session)
     if (session.persistent) this.#persistent += 1
     return { session, present: false }

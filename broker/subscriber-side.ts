@@ -1,4 +1,6 @@
-import { encodeConnect, returnCodes } from './packets/connect-packet.ts'
+import { encodeConnect } from './packets/connect-packet.ts'
+import { endings, silent } from './endings.ts'
+import type { Ending } from './endings.ts'
 import { Link } from './routing/link.ts'
 import type { LinkOwner } from './routing/link.ts'
 import type { Outbound } from './outbound.ts'
@@ -6,6 +8,7 @@ import type { RouteHandle, Router } from './routing/router.ts'
 import { SubscribeAcknowledgements } from './subscribe-acknowledgements.ts'
 import { encodeSuback, encodeSubscribe } from './packets/subscribe-packet.ts'
 import type { FilterList } from './packets/subscribe-packet.ts'
+import type { Fault } from './packets/reason-codes.ts'
 
 /** SUBACK's return code for a filter that is refused [MQTT-3.9.3-2]. */
 const failure = 0x80
@@ -19,15 +22,15 @@ export interface SubscriberHost {
   onOpen(): void
   /** A packet that was blocked may be passed on now. */
   onRouteReady(): void
-  violate(reason: string): void
-  finish(reason: string): void
+  violate(fault: Fault): void
+  finish(ending: Ending): void
 }
 
 /** What of a connection aedes deals with: CONNECT, subscriptions, and messages to the client. */
 export class SubscriberSide implements LinkOwner {
   readonly #host: SubscriberHost
   readonly #out: Outbound
-  readonly #sessionPresent: boolean
+  readonly #connack: Buffer
   readonly #link: Link
   readonly #route: RouteHandle
   readonly #subacks = new SubscribeAcknowledgements()
@@ -38,11 +41,12 @@ export class SubscriberSide implements LinkOwner {
     readonly host: SubscriberHost
     readonly out: Outbound
     readonly router: Router
-    readonly sessionPresent: boolean
+    /** Sent when the routing side has the client. */
+    readonly connack: Buffer
   }) {
     this.#host = options.host
     this.#out = options.out
-    this.#sessionPresent = options.sessionPresent
+    this.#connack = options.connack
     this.#link = new Link(this)
     this.#route = options.router.connect(this.#link)
   }
@@ -119,7 +123,7 @@ export class SubscriberSide implements LinkOwner {
     if (!this.#connackSent) {
       // aedes' CONNACK comes first; the session is the gate's to tell.
       this.#connackSent = true
-      this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
+      this.#out.send(this.#connack)
       rest = bytes.subarray(4)
     }
     rest = this.#subacks.complete(rest)
@@ -132,10 +136,10 @@ export class SubscriberSide implements LinkOwner {
   }
 
   onRouteClosed(error: Error | null): void {
-    this.#host.finish(error === null ? 'routing side closed' : `routing side closed: ${error.message}`)
+    this.#host.finish(silent(error === null ? 'routing side closed' : `routing side closed: ${error.message}`))
   }
 
   onTooSlow(): void {
-    this.#host.violate('subscriber does not read')
+    this.#host.violate(endings.notRead)
   }
 }

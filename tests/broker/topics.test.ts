@@ -4,8 +4,9 @@ import { RetainedMessages } from '../../broker/routing/retained-messages.ts'
 import { SubscriptionTrie } from '../../broker/routing/subscription-trie.ts'
 import { isMqttString, topicFilterFault, topicNameFault } from '../../broker/packets/topics.ts'
 
-const nameFault = (topic: string | Buffer): string | undefined => topicNameFault(Buffer.from(topic), 0, Buffer.byteLength(topic))
-const filterFault = (filter: string | Buffer): string | undefined => topicFilterFault(Buffer.from(filter), 0, Buffer.byteLength(filter))
+const nameFault = (topic: string | Buffer): string | undefined => topicNameFault(Buffer.from(topic), 0, Buffer.byteLength(topic))?.fault
+const filterFault = (filter: string | Buffer): string | undefined =>
+  topicFilterFault(Buffer.from(filter), 0, Buffer.byteLength(filter))?.fault
 
 /** MQTT 3.1.1 §4.7, written as plainly as possible. */
 function matchesModel(filter: string, topic: string): boolean {

@@ -1,0 +1,56 @@
+import { endings } from './endings.ts'
+import type { Fault } from './packets/reason-codes.ts'
+import type { BrokerStatistics } from './statistics.ts'
+
+/** Topic aliases that a client may set, while there is memory for them. */
+const aliasesPerConnection = 32
+/** What all connections together may hold of topics behind aliases: 16 MiB. */
+const totalBytes = 16 * 1024 * 1024
+/** What an alias takes besides its topic. */
+const overheadBytes = 128
+
+/**
+ * The topic aliases that one client has set (MQTT 5.0 §3.3.2.3.4). A client that connects while all of them together hold
+ * as much as they may is granted none, and does without.
+ */
+export class TopicAliases {
+  /** What CONNACK grants. */
+  readonly maximum: number
+  readonly #statistics: BrokerStatistics
+  readonly #topics: Buffer[] = []
+  #bytes = 0
+
+  constructor(statistics: BrokerStatistics) {
+    this.#statistics = statistics
+    this.maximum = statistics.topicAliasBytes < totalBytes ? aliasesPerConnection : 0
+  }
+
+  /** The topic behind an alias. */
+  topicOf(alias: number): Buffer | Fault {
+    if (alias > this.maximum) return endings.topicAlias
+    return this.#topics[alias] ?? endings.unknownAlias
+  }
+
+  /** Sets an alias to the topic that lies there, which is copied when it is another one; the fault when it must not. */
+  set(alias: number, buffer: Buffer, start: number, end: number): Fault | undefined {
+    if (alias > this.maximum) return endings.topicAlias
+    const known = this.#topics[alias]
+    if (known !== undefined && known.compare(buffer, start, end) === 0) return undefined
+    const added = known === undefined ? end - start + overheadBytes : end - start - known.length
+    if (added > 0 && this.#statistics.topicAliasBytes + added > totalBytes) return endings.tooManyAliases
+    this.#topics[alias] = Buffer.from(buffer.subarray(start, end))
+    this.#account(added)
+    return undefined
+  }
+
+  /** The connection is over, and its aliases with it [MQTT-3.3.2-7]. */
+  close(): void {
+    this.#topics.length = 0
+    this.#account(-this.#bytes)
+  }
+
+  #account(bytes: number): void {
+    this.#bytes += bytes
+    this.#statistics.topicAliasBytes += bytes
+  }
+}
