@@ -18,11 +18,11 @@ import { Outbound } from './outbound.ts'
 import { PublisherSide } from './publisher-side.ts'
 import type { Outcome, PublisherHost } from './publisher-side.ts'
 import { Publishing5 } from './publishing5.ts'
-import type { Session } from './sessions.ts'
+import type { Session } from './routing/session.ts'
 import { SubscriberSide } from './subscriber-side.ts'
 import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './packets/subscribe-packet.ts'
-import { decodeSubscribe5, decodeUnsubscribe5, encodeSuback5, encodeUnsuback5 } from './packets/subscribe5-packet.ts'
+import { decodeSubscribe5, decodeUnsubscribe5 } from './packets/subscribe5-packet.ts'
 import type { BlockReason } from './waiting.ts'
 
 const connectTimeoutMs = 5000
@@ -49,7 +49,6 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   #level: ProtocolLevel | undefined
   /** Largest packet that the client takes. */
   #maximumPacketBytes = Infinity
-  #sessionExpirySeconds = 0
   #session: Session | undefined
   #will: Will | undefined
   #publisher: PublisherSide | undefined
@@ -133,22 +132,14 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#close(ending)
   }
 
+  takeOver(): void {
+    this.finish(endings.takenOver)
+  }
+
   /** Closes for the stop of the server, without a will: the client is expected to come back. */
   dismiss(): void {
     this.#will = undefined
     this.finish(endings.serverStops)
-  }
-
-  /** CONNACK 0 has left on the routing side too: packets behind CONNECT are handled from now on. */
-  onOpen(): void {
-    if (this.#state !== 'opening') return
-    this.#state = 'open'
-    this.#gate.connected(this)
-    this.unblock('connack')
-  }
-
-  onRouteReady(): void {
-    this.unblock('route')
   }
 
   handle(header: number): boolean {
@@ -202,14 +193,13 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   }
 
   #open(packet: ConnectPacket, clientId: string): boolean {
-    const { level, clean, sessionExpirySeconds } = packet
-    const opened = this.#gate.openSession(clientId, { clean, persistent: sessionExpirySeconds > 0 }, this)
+    const { level, clean, sessionExpirySeconds: expirySeconds } = packet
+    const gate = this.#gate
+    const opened = gate.openSession({ clientId, clean, expirySeconds }, this)
     if (opened === undefined) return this.#refuse(endings.tooManySessions)
     const { session, present: resumed } = opened
-    const gate = this.#gate
     this.#state = 'opening'
     this.#session = session
-    this.#sessionExpirySeconds = sessionExpirySeconds
     this.#will = packet.will
     this.user = packet.user
     this.#intake.parser.level = level
@@ -226,9 +216,18 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
             assignedClientId: packet.clientId.length > 0 ? undefined : clientId
           })
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate, session, resumed, publishing5 })
-    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: gate.router, connack })
-    this.#subscriber.connect(this.clientIdBytes, clean)
+    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: gate.router, session, packet })
+    gate.router.whenDurable(() => this.#onOpen(connack))
     return true
+  }
+
+  /** The client gets its CONNACK 0, and packets behind CONNECT are handled from now on. */
+  #onOpen(connack: Buffer): void {
+    if (this.#state !== 'opening') return
+    this.#state = 'open'
+    this.#subscriber?.open(connack)
+    this.#gate.connected(this)
+    this.unblock('connack')
   }
 
   #publish(header: number): boolean {
@@ -243,7 +242,10 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
         ? decodeAcknowledgement5(parser, acknowledged)
         : decodeAcknowledgement(parser.buffer, parser.bodyStart, parser.bodyEnd, acknowledged)
     if (fault !== undefined) return this.#violate(fault)
-    if (header >> 4 !== 6) return this.#passOn()
+    if (header >> 4 !== 6) {
+      this.#subscriber?.acknowledge(header >> 4, acknowledged)
+      return true
+    }
     return this.#publisher !== undefined && this.#settle(this.#publisher.release(acknowledged.packetId))
   }
 
@@ -266,10 +268,13 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
 
   #handleDisconnect5(packet: DisconnectPacket | Fault): false {
     if ('fault' in packet) return this.#violate(packet)
-    const { code, sessionExpirySeconds = this.#sessionExpirySeconds } = packet
-    // [MQTT-3.1.2-23], §3.14.2.2.2.
-    if (this.#sessionExpirySeconds === 0 && sessionExpirySeconds > 0) return this.#violate(endings.sessionExpiry)
-    this.#sessionExpirySeconds = sessionExpirySeconds
+    const { code, sessionExpirySeconds } = packet
+    const session = this.#session
+    if (session !== undefined && sessionExpirySeconds !== undefined) {
+      // §3.14.2.2.2.
+      if (!session.persistent && sessionExpirySeconds > 0) return this.#violate(endings.sessionExpiry)
+      this.#gate.router.sessions.setExpiry(session, sessionExpirySeconds)
+    }
     if (code === reasonCodes.success) return this.#leave()
     // [MQTT-3.14.4-3]: whatever else it says, its will is published.
     this.finish(silent(`client disconnected with reason code ${code}`))
@@ -288,27 +293,17 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     if (this.#level === 5) return this.#handleFilters5(subscribe)
     const list = subscribe ? decodeSubscribe(buffer, bodyStart, bodyEnd) : decodeUnsubscribe(buffer, bodyStart, bodyEnd)
     if ('fault' in list) return this.#violate(list)
-    const subscriber = this.#subscriber
-    const filters = this.#session?.filters
-    if (subscriber === undefined || filters === undefined) return false
-    if (subscriber.blocked) return this.#intake.block('route')
-    if (subscribe) {
-      subscriber.subscribe(list, filters, this.#gate.limits.subscriptions)
-      return true
-    }
-    for (const filter of list.filters) filters.delete(filter)
-    return this.#passOn()
+    if (subscribe) this.#subscriber?.subscribe(list, this.#gate.limits.subscriptions)
+    else this.#subscriber?.unsubscribe(list)
+    return true
   }
 
   #handleFilters5(subscribe: boolean): boolean {
     const { buffer, bodyStart, bodyEnd } = this.#intake.parser
     const list = subscribe ? decodeSubscribe5(buffer, bodyStart, bodyEnd) : decodeUnsubscribe5(buffer, bodyStart, bodyEnd)
     if ('fault' in list) return this.#violate(list)
-    const codes =
-      'requests' in list
-        ? list.requests.map(({ refusal }) => refusal ?? reasonCodes.implementationSpecificError)
-        : list.filters.map(() => reasonCodes.noSubscriptionExisted)
-    this.#out.reply((subscribe ? encodeSuback5 : encodeUnsuback5)(list.packetId, Uint8Array.from(codes)))
+    if ('requests' in list) this.#subscriber?.subscribe5(list, this.#gate.limits.subscriptions)
+    else this.#subscriber?.unsubscribe5(list)
     return true
   }
 
@@ -320,13 +315,6 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   #refuse(fault: Fault): false {
     this.refuse(fault)
     return false
-  }
-
-  /** Gives the current packet to the routing side. */
-  #passOn(): boolean {
-    if (this.#subscriber === undefined || this.#subscriber.blocked) return this.#intake.block('route')
-    this.#subscriber.passOn(Buffer.from(this.#intake.parser.buffer.subarray(this.#intake.parser.start, this.#intake.parser.bodyEnd)))
-    return true
   }
 
   #close({ fault, code }: Ending): void {
@@ -345,9 +333,9 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   }
 
   #leaveWill(): void {
-    const { clientId, clientIdBytes, user } = this
+    const { clientIdBytes, user } = this
     const will = this.#will
-    if (will === undefined || clientId === undefined) return
-    this.#gate.publishWill(clientId, { clientId: clientIdBytes, user, will }, this.#sessionExpirySeconds)
+    if (will === undefined || this.#session === undefined) return
+    this.#gate.publishWill({ clientId: clientIdBytes, user, will }, this.#session)
   }
 }

@@ -6,10 +6,10 @@ import { TidegateError } from '../errors.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
-import { endings } from './endings.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
+import { routedProperties } from './packets/publish5-packet.ts'
 import { reasonCodes } from './packets/reason-codes.ts'
 import type { Fault } from './packets/reason-codes.ts'
 import type { PublisherHost } from './publisher-side.ts'
@@ -17,8 +17,8 @@ import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Router } from './routing/router.ts'
-import { Sessions } from './sessions.ts'
-import type { AskedSession, Session } from './sessions.ts'
+import type { Session } from './routing/session.ts'
+import type { SessionRequest } from './routing/sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { Waiting } from './waiting.ts'
 import { Wills } from './wills.ts'
@@ -65,7 +65,6 @@ export class Gate {
   readonly maxReceivedIds: number
   readonly #options: GateOptions
   readonly #journal: JournalWriter & JournalTail
-  readonly #sessions: Sessions
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
@@ -94,7 +93,6 @@ export class Gate {
       },
       monotonic: options.monotonic
     })
-    this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
     this.#wills = new Wills(
       due => this.#appendWill(due),
       () => {
@@ -102,7 +100,6 @@ export class Gate {
       }
     )
     this.#keepAlive = new KeepAlive(this.#connections, () => this.#onTick())
-    this.router.onOpen(link => link.owner.onRouteOpen())
     this.router.onRoom(() => this.#resume('routing'))
     this.acknowledgements.release(this.#journal.durable)
     this.router.release(this.#journal.durable)
@@ -134,10 +131,6 @@ export class Gate {
     return this.#wills.delayed
   }
 
-  get persistentSessions(): number {
-    return this.#sessions.persistent
-  }
-
   add(connection: Connection): void {
     this.#connections.add(connection)
   }
@@ -153,14 +146,12 @@ export class Gate {
     return { fault, code: reasonCodes.notAuthorized }
   }
 
-  /** The session for a CONNECT; a connection that has it is closed first [MQTT-3.1.4-2]. Undefined when there is no room. */
-  openSession(clientId: string, asked: AskedSession, connection: Connection): { session: Session; present: boolean } | undefined {
-    this.#sessions.get(clientId)?.connection?.finish(endings.takenOver)
-    // What its last connection left is due when the session ends by this, and not when it goes on.
-    if (asked.clean) this.#wills.expedite(clientId)
-    else this.#wills.cancel(clientId)
-    const opened = this.#sessions.open(clientId, asked)
-    if (opened !== undefined) opened.session.connection = connection
+  /** The session for a CONNECT, or undefined when there is no room for it. */
+  openSession(request: SessionRequest, connection: Connection): { readonly session: Session; readonly present: boolean } | undefined {
+    const opened = this.router.sessions.open(request, connection)
+    // What the last connection left is due when its session has ended, and not when that goes on [MQTT-3.1.3-9].
+    if (opened?.present === true) this.#wills.cancel(request.clientId)
+    else this.#wills.expedite(request.clientId)
     return opened
   }
 
@@ -177,7 +168,7 @@ export class Gate {
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
     this.#connections.delete(connection)
     this.waiting.delete(connection)
-    if (session?.connection === connection) this.#sessions.detach(session)
+    if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
     this.#noteChange(connection.clientId, false)
@@ -264,10 +255,10 @@ export class Gate {
   }
 
   /** Publishes the will of a connection that has ended, when its delay is over or its session ends, whichever is first. */
-  publishWill(clientId: string, due: DueWill, sessionExpirySeconds: number): void {
-    const delaySeconds = Math.min(due.will.delaySeconds, sessionExpirySeconds)
+  publishWill(due: DueWill, session: Session): void {
+    const delaySeconds = Math.min(due.will.delaySeconds, session.expirySeconds)
     if (delaySeconds === 0) this.#wills.add(due)
-    else this.#wills.delay(clientId, due, this.#options.monotonic() + delaySeconds * 1000)
+    else this.#wills.delay(session.clientId, due, this.#options.monotonic() + delaySeconds * 1000)
   }
 
   /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
@@ -335,7 +326,10 @@ export class Gate {
     if (client !== undefined && record.packetId > 0) this.resends.remember(client, record, ordinal)
     if (wanted) {
       const { qos, retain } = record
-      router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
+      const payload = Buffer.from(record.payload)
+      const { properties, expirySeconds } = routedProperties(record.properties)
+      const expiry = expirySeconds === undefined ? undefined : { seconds: expirySeconds, takenMs: this.#options.monotonic() }
+      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties, expiry })
       // A journal that does not wait for the disk has told of it already.
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
@@ -365,6 +359,7 @@ export class Gate {
   #onTick(): void {
     this.resends.expire()
     this.#wills.tick(this.#options.monotonic())
+    this.router.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }

@@ -12,7 +12,7 @@ import { reasonCodes } from './packets/reason-codes.ts'
 import type { Fault } from './packets/reason-codes.ts'
 import type { Publishing5 } from './publishing5.ts'
 import type { RememberedClient } from './resends.ts'
-import type { Session } from './sessions.ts'
+import type { Session } from './routing/session.ts'
 import type { BlockReason } from './waiting.ts'
 
 /** The connection, as its publisher's side sees it. */
@@ -108,7 +108,7 @@ export class PublisherSide {
     if (qos > 0) this.#publishing5?.taken()
     if (qos === 1) acknowledgements.push(this, acknowledgement.puback, packetId, ordinal)
     else if (qos === 2) {
-      this.#session.receivedIds.set(packetId, ordinal)
+      this.#session.receive(packetId, ordinal)
       acknowledgements.push(this, acknowledgement.pubrec, packetId, ordinal)
     }
     return 'handled'
@@ -116,13 +116,12 @@ export class PublisherSide {
 
   /** Takes a PUBREL [MQTT-4.3.3-2]: the id is free again, and PUBCOMP is owed whether it was known or not. */
   release(packetId: number): Outcome {
-    const { receivedIds } = this.#session
-    const original = receivedIds.get(packetId)
+    const original = this.#session.receivedIds.get(packetId)
     const isUnknown = original === undefined && !this.#resumed && this.#publishing5 !== undefined
     // Of a session that was resumed it may have been released before (§3.7.2.1).
     const code = isUnknown ? reasonCodes.packetIdentifierNotFound : reasonCodes.success
     if (!this.#reply(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1)) return 'inFlight'
-    receivedIds.delete(packetId)
+    this.#session.release(packetId)
     this.#gate.resends.forget(this.#client, packetId)
     return 'handled'
   }
@@ -165,7 +164,7 @@ export class PublisherSide {
   #acknowledgeAgain(qos: 1 | 2, packetId: number, original: number): Outcome {
     const type = qos === 1 ? acknowledgement.puback : acknowledgement.pubrec
     if (!this.#answer(type, packetId, original)) return 'inFlight'
-    if (qos === 2) this.#session.receivedIds.set(packetId, original)
+    if (qos === 2) this.#session.receive(packetId, original)
     this.#gate.statistics.resends += 1
     return 'handled'
   }

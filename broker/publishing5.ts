@@ -5,7 +5,7 @@ import type { Publish5Packet } from './packets/publish5-packet.ts'
 import { reasonCodes } from './packets/reason-codes.ts'
 import type { Fault } from './packets/reason-codes.ts'
 import type { BrokerStatistics } from './statistics.ts'
-import { TopicAliases } from './topic-aliases.ts'
+import { IncomingAliases } from './topic-aliases.ts'
 
 /** What a client may send of acknowledged publishes at once at most, whatever `limits.inFlight` says. */
 const maxReceiveMaximum = 65_535
@@ -21,7 +21,7 @@ const packet = buildPublish5Packet()
  * found beyond, since it sees our acknowledgements after us.
  */
 export class Publishing5 {
-  readonly aliases: TopicAliases
+  readonly aliases: IncomingAliases
   /** What CONNACK says. */
   readonly receiveMaximum: number
   #left: number
@@ -29,7 +29,7 @@ export class Publishing5 {
   #topic: Buffer | undefined
 
   constructor(inFlight: number, statistics: BrokerStatistics) {
-    this.aliases = new TopicAliases(statistics)
+    this.aliases = new IncomingAliases(statistics)
     this.receiveMaximum = Math.min(inFlight, maxReceiveMaximum)
     this.#left = this.receiveMaximum
   }

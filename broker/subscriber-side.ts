@@ -1,54 +1,66 @@
-import { encodeConnect } from './packets/connect-packet.ts'
-import { endings, silent } from './endings.ts'
-import type { Ending } from './endings.ts'
-import { Link } from './routing/link.ts'
-import type { LinkOwner } from './routing/link.ts'
-import type { Outbound } from './outbound.ts'
-import type { RouteHandle, Router } from './routing/router.ts'
-import { SubscribeAcknowledgements } from './subscribe-acknowledgements.ts'
-import { encodeSuback, encodeSubscribe } from './packets/subscribe-packet.ts'
+import { endings } from './endings.ts'
+import type { AcknowledgementPacket } from './packets/acknowledgement-packet.ts'
+import type { ConnectPacket } from './packets/connect-packet.ts'
+import { encodePublish, headWithId } from './packets/outgoing-publish.ts'
+import type { EncodedPublish } from './packets/outgoing-publish.ts'
+import { encodeSuback, encodeUnsuback } from './packets/subscribe-packet.ts'
 import type { FilterList } from './packets/subscribe-packet.ts'
+import { encodeSuback5, encodeUnsuback5 } from './packets/subscribe5-packet.ts'
+import type { Subscribe5Packet, Unsubscribe5Packet } from './packets/subscribe5-packet.ts'
+import { reasonCodes } from './packets/reason-codes.ts'
 import type { Fault } from './packets/reason-codes.ts'
+import { PublishesOut5 } from './publishes-out5.ts'
+import type { Outbound } from './outbound.ts'
+import type { Delivery, Subscriber } from './routing/deliveries.ts'
+import type { Router } from './routing/router.ts'
+import type { Session } from './routing/session.ts'
+import { plainSubscription } from './routing/subscription.ts'
 
 /** SUBACK's return code for a filter that is refused [MQTT-3.9.3-2]. */
 const failure = 0x80
-/** MQTT 3.1 clients may set it on what aedes, which hears of 3.1.1 only, takes for malformed. */
-const dupFlag = 0x08
+const pubrelHeader = 0x62
+/** Deliveries that one acknowledgement makes room for at once; what is left has its turn with the others'. */
+const sentAtOnce = 4
 
 /** The connection, as its subscriber's side sees it. */
 export interface SubscriberHost {
   readonly closed: boolean
-  /** CONNACK 0 has left and other packets may be passed on. */
-  onOpen(): void
-  /** A packet that was blocked may be passed on now. */
-  onRouteReady(): void
   violate(fault: Fault): void
-  finish(ending: Ending): void
 }
 
-/** What of a connection aedes deals with: CONNECT, subscriptions, and messages to the client. */
-export class SubscriberSide implements LinkOwner {
+interface SubscriberOptions {
+  readonly host: SubscriberHost
+  readonly out: Outbound
+  readonly router: Router
+  readonly session: Session
+  /** What the client asked for. */
+  readonly packet: ConnectPacket
+}
+
+/** What was encoded last: of the same delivery to many subscribers, and of nothing else. */
+let encoded: { readonly delivery: Delivery; readonly publish: EncodedPublish } | undefined
+
+/** What of a connection subscribes: SUBSCRIBE and UNSUBSCRIBE with their answers, and messages to the client. */
+export class SubscriberSide implements Subscriber {
+  /** A client of MQTT 3.x says nothing of how much it takes: as many as there are packet ids. */
+  readonly receiveMaximum: number
   readonly #host: SubscriberHost
   readonly #out: Outbound
-  readonly #connack: Buffer
-  readonly #link: Link
-  readonly #route: RouteHandle
-  readonly #subacks = new SubscribeAcknowledgements()
+  readonly #router: Router
+  readonly #session: Session
+  /** Of a client of MQTT 5. */
+  readonly #publishes5: PublishesOut5 | undefined
   #connackSent = false
-  #outputDone: (() => void) | undefined
 
-  constructor(options: {
-    readonly host: SubscriberHost
-    readonly out: Outbound
-    readonly router: Router
-    /** Sent when the routing side has the client. */
-    readonly connack: Buffer
-  }) {
+  constructor(options: SubscriberOptions) {
     this.#host = options.host
     this.#out = options.out
-    this.#connack = options.connack
-    this.#link = new Link(this)
-    this.#route = options.router.connect(this.#link)
+    this.#router = options.router
+    this.#session = options.session
+    const { out, router, packet } = options
+    const { statistics, monotonic: now } = router
+    this.receiveMaximum = packet.receiveMaximum
+    this.#publishes5 = packet.level === 5 ? new PublishesOut5({ out, packet, statistics, now }) : undefined
   }
 
   /** True from the moment on that the client has its CONNACK 0. */
@@ -56,90 +68,111 @@ export class SubscriberSide implements LinkOwner {
     return this.#connackSent
   }
 
-  /** True while aedes takes no packets. */
-  get blocked(): boolean {
-    return this.#link.blocked
+  get full(): boolean {
+    return this.#out.waitingBytes > this.#router.maxOutboundBytes
   }
 
-  get outboundBytes(): number {
-    return this.#out.waitingBytes + this.#link.writableLength
+  /** Sends CONNACK 0, and what the session is owed behind it. */
+  open(connack: Buffer): void {
+    this.#connackSent = true
+    this.#out.send(connack)
+    this.#session.deliveries.attach(this)
+    this.#router.resume(this.#session)
   }
 
-  connect(clientId: Buffer, clean: boolean): void {
-    this.#link.deliver(encodeConnect(clientId, clean))
-  }
-
-  /** Passes a packet on; its bytes must not change any more. */
-  passOn(packet: Buffer): void {
-    packet[0] = (packet[0] ?? 0) & ~dupFlag
-    this.#link.deliver(packet)
-  }
-
-  /**
-   * Subscribes to the filters as far as the limit of the session allows. aedes gets each filter once, with the QoS that
-   * comes last, and answers so; the client is owed a return code for each that it sent [MQTT-3.8.4-5].
-   */
-  subscribe({ packetId, filters, qos }: FilterList, sessionFilters: Set<string>, limit: number): void {
+  /** Subscribes to the filters as far as the limit of the session allows; each has its return code [MQTT-3.8.4-5]. */
+  subscribe({ packetId, filters, qos }: FilterList, limit: number): void {
+    const { subscriptions } = this.#session
     const returnCodes = new Uint8Array(filters.length)
-    const allowed = new Map<string, number>()
     for (const [index, filter] of filters.entries()) {
-      const allows = sessionFilters.has(filter) || sessionFilters.size < limit
+      const allows = subscriptions.has(filter) || subscriptions.size < limit
       const asked = qos[index] ?? 0
       returnCodes[index] = allows ? asked : failure
-      if (!allows) continue
-      sessionFilters.add(filter)
-      allowed.set(filter, asked)
+      if (allows) this.#router.subscribe(this.#session, plainSubscription(filter, asked === 2 ? 2 : asked === 1 ? 1 : 0))
     }
-    if (allowed.size === 0) {
-      this.#out.reply(encodeSuback(packetId, returnCodes))
-      return
+    this.#answer(encodeSuback(packetId, returnCodes))
+  }
+
+  unsubscribe({ packetId, filters }: FilterList): void {
+    for (const filter of filters) this.#router.unsubscribe(this.#session, filter)
+    this.#answer(encodeUnsuback(packetId))
+  }
+
+  /** The same of MQTT 5: with the options of each filter, and the code for each that is refused whoever asks. */
+  subscribe5({ packetId, requests }: Subscribe5Packet, limit: number): void {
+    const { subscriptions } = this.#session
+    const codes = new Uint8Array(requests.length)
+    for (const [index, { refusal, ...subscription }] of requests.entries()) {
+      const { filter, qos } = subscription
+      const allows = subscriptions.has(filter) || subscriptions.size < limit
+      codes[index] = refusal ?? (allows ? qos : reasonCodes.quotaExceeded)
+      if (refusal === undefined && allows) this.#router.subscribe(this.#session, subscription)
     }
-    if (allowed.size !== filters.length) this.#subacks.owe({ packetId, granted: allowed.size, returnCodes })
-    this.#link.deliver(encodeSubscribe(packetId, allowed))
+    this.#answer(encodeSuback5(packetId, codes))
+  }
+
+  unsubscribe5({ packetId, filters }: Unsubscribe5Packet): void {
+    const codes = new Uint8Array(filters.length)
+    for (const [index, filter] of filters.entries()) {
+      if (!this.#session.subscriptions.has(filter)) codes[index] = reasonCodes.noSubscriptionExisted
+      else this.#router.unsubscribe(this.#session, filter)
+    }
+    this.#answer(encodeUnsuback5(packetId, codes))
+  }
+
+  /** Takes a PUBACK, PUBREC or PUBCOMP (4, 5, 7) [MQTT-4.3.2-1, MQTT-4.3.3-1]; PUBREC is answered whether its id is known or not. */
+  acknowledge(type: number, { packetId, code }: AcknowledgementPacket): void {
+    const { deliveries } = this.#session
+    if (type === 4) deliveries.acknowledge(packetId)
+    else if (type === 7) deliveries.complete(packetId)
+    else {
+      const refused = code >= reasonCodes.unspecifiedError
+      const known = deliveries.receive(packetId, refused)
+      // One that says no is the end of its delivery [MQTT-4.3.3-4].
+      if (!refused) this.pubrel(packetId, known)
+    }
+    if (deliveries.pump(sentAtOnce)) this.#router.resume(this.#session)
   }
 
   /** The client has read what waited. */
   onDrain(): void {
-    const done = this.#outputDone
-    this.#outputDone = undefined
-    done?.()
+    this.#router.resume(this.#session)
+  }
+
+  publish(delivery: Delivery, packetId: number, dup: boolean): boolean {
+    if (this.#publishes5 !== undefined) return this.#publishes5.publish(delivery, packetId, dup)
+    if (encoded?.delivery !== delivery) encoded = { delivery, publish: encodePublish(delivery) }
+    const { publish } = encoded
+    this.#out.reply(headWithId(publish, packetId, dup))
+    if (publish.rest !== undefined) this.#out.reply(publish.rest)
+    return true
+  }
+
+  /** MQTT 5 has a word for a packet id that is not known (§3.6.2.1). */
+  pubrel(packetId: number, known = true): void {
+    const id = [packetId >> 8, packetId & 0xff]
+    const isPlain = known || this.#publishes5 === undefined
+    this.#out.reply(Buffer.from(isPlain ? [pubrelHeader, 2, ...id] : [pubrelHeader, 3, ...id, reasonCodes.packetIdentifierNotFound]))
   }
 
   close(): void {
-    this.#route.close()
-    this.onDrain()
+    this.#publishes5?.close()
   }
 
-  onRouteOpen(): void {
-    this.#host.onOpen()
-  }
-
-  onRouteOutput(bytes: Buffer, done: () => void): void {
-    if (this.#host.closed) {
-      done()
-      return
-    }
-    let rest = bytes
-    if (!this.#connackSent) {
-      // aedes' CONNACK comes first; the session is the gate's to tell.
-      this.#connackSent = true
-      this.#out.send(this.#connack)
-      rest = bytes.subarray(4)
-    }
-    rest = this.#subacks.complete(rest)
-    if (rest.length === 0 || this.#out.send(rest)) done()
-    else this.#outputDone = done
-  }
-
-  onRouteReady(): void {
-    this.#host.onRouteReady()
-  }
-
-  onRouteClosed(error: Error | null): void {
-    this.#host.finish(silent(error === null ? 'routing side closed' : `routing side closed: ${error.message}`))
+  flush(): void {
+    this.#out.flush()
   }
 
   onTooSlow(): void {
-    this.#host.violate(endings.notRead)
+    // Not in the middle of a message that others get too.
+    setImmediate(() => this.#host.violate(endings.notRead))
+  }
+
+  /** Answers when the change is durable that the session went through. */
+  #answer(packet: Buffer): void {
+    this.#router.whenDurable(() => {
+      if (!this.#host.closed) this.#out.reply(packet)
+      this.#out.flush()
+    })
   }
 }

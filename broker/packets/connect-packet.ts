@@ -59,14 +59,6 @@ export function decodeConnect(buffer: Buffer, start: number, end: number): Conne
   return 'fault' in packet ? { ...packet, level: spoken } : packet
 }
 
-/** The CONNECT that the routing side sees: MQTT 3.1.1, keep alive 0, no will, no credentials. */
-export function encodeConnect(clientId: Buffer, clean: boolean): Buffer {
-  const length = 12 + clientId.length
-  const prefix = length < 128 ? [0x10, length] : [0x10, (length & 0x7f) | 0x80, length >> 7]
-  const head = [...prefix, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, clean ? 2 : 0, 0, 0, clientId.length >> 8, clientId.length & 0xff]
-  return Buffer.concat([Buffer.from(head), clientId])
-}
-
 /** The whole packet, where its properties can be read. */
 interface Source {
   readonly buffer: Buffer

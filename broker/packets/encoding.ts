@@ -6,6 +6,11 @@ export function encodeVarint(value: number): Buffer {
   return Buffer.from([...bytes, rest])
 }
 
+/** Bytes that `encodeVarint` takes. */
+export function varintBytes(value: number): number {
+  return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x20_0000 ? 3 : 4
+}
+
 /** A string or binary data behind its length. */
 export function encodeBytes(value: string | Uint8Array): Buffer {
   const bytes = typeof value === 'string' ? Buffer.from(value) : value

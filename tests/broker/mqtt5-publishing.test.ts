@@ -4,7 +4,7 @@ import { Client5, hex, packet5, publish5 } from './client5.ts'
 import { FakeJournal } from './fake-journal.ts'
 import { serveBroker, until } from './raw-client.ts'
 import { buildStatistics } from '../../broker/statistics.ts'
-import { TopicAliases } from '../../broker/topic-aliases.ts'
+import { IncomingAliases } from '../../broker/topic-aliases.ts'
 
 /** Acknowledgements as `type:id:code`. */
 function acknowledgements(packets: readonly Packet[]): string[] {
@@ -174,12 +174,12 @@ describe('topic aliases', () => {
   test('are granted to nobody while too many bytes are held, and who has some gets no more', () => {
     const statistics = buildStatistics()
     const topic = Buffer.from('a/b')
-    const early = new TopicAliases(statistics)
+    const early = new IncomingAliases(statistics)
     expect(early.maximum).toBe(32)
     expect(early.set(1, topic, 0, 3)).toBeUndefined()
     // What the aliases of many others would hold.
     statistics.topicAliasBytes += 16 * 1024 * 1024
-    const late = new TopicAliases(statistics)
+    const late = new IncomingAliases(statistics)
     expect(late.maximum).toBe(0)
     expect(late.set(1, topic, 0, 3)).toMatchObject({ code: 0x94 })
     expect(early.set(2, topic, 0, 3)).toMatchObject({ code: 0x97 })
