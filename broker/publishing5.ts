@@ -7,9 +7,6 @@ import type { Fault } from './packets/reason-codes.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { IncomingAliases } from './topic-aliases.ts'
 
-/** What a client may send of acknowledged publishes at once at most, whatever `limits.inFlight` says. */
-const maxReceiveMaximum = 65_535
-
 /** One object for all connections, apart from that of MQTT 3.x, whose publishes so cost nothing more. */
 const packet = buildPublish5Packet()
 
@@ -28,10 +25,10 @@ export class Publishing5 {
   /** The topic of the current PUBLISH, when it is behind an alias. */
   #topic: Buffer | undefined
 
-  constructor(inFlight: number, statistics: BrokerStatistics) {
+  constructor(receiveMaximum: number, statistics: BrokerStatistics) {
     this.aliases = new IncomingAliases(statistics)
-    this.receiveMaximum = Math.min(inFlight, maxReceiveMaximum)
-    this.#left = this.receiveMaximum
+    this.receiveMaximum = receiveMaximum
+    this.#left = receiveMaximum
   }
 
   /** Reads a PUBLISH into `packet`; why it is refused, or undefined. */
