@@ -1,7 +1,7 @@
 import type { Outbound } from './outbound.ts'
 import type { ConnectPacket } from './packets/connect-packet.ts'
 import { encodePublish5 } from './packets/outgoing-publish5.ts'
-import type { Delivery } from './routing/deliveries.ts'
+import type { Delivery } from './routing/delivery.ts'
 import { remainingSeconds } from './routing/message.ts'
 import { OutgoingAliases } from './topic-aliases.ts'
 import type { BrokerStatistics } from './statistics.ts'

@@ -1,4 +1,4 @@
-import type { Delivery } from '../routing/deliveries.ts'
+import type { Delivery } from '../routing/delivery.ts'
 import { varintBytes } from './encoding.ts'
 import { encodeProperty } from './properties.ts'
 

@@ -1,4 +1,4 @@
-import type { Delivery } from './deliveries.ts'
+import type { Delivery } from './delivery.ts'
 import type { RetainedCursor } from './retained-cursor.ts'
 import type { RetainedMessages } from './retained-messages.ts'
 import type { Message } from './message.ts'

@@ -1,6 +1,6 @@
 import type { Config } from '../../config.ts'
 import type { BrokerStatistics } from '../statistics.ts'
-import type { DeliveriesShared, Delivery } from './deliveries.ts'
+import type { DeliveriesShared, Delivery } from './delivery.ts'
 import { DeliveryTurns } from './delivery-turns.ts'
 import { messageBytes } from './message.ts'
 import type { Message } from './message.ts'

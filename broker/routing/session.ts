@@ -1,5 +1,5 @@
 import { Deliveries } from './deliveries.ts'
-import type { DeliveriesShared } from './deliveries.ts'
+import type { DeliveriesShared } from './delivery.ts'
 import { RetainedScans } from './retained-scans.ts'
 import type { RetainedMessages } from './retained-messages.ts'
 import type { Subscription } from './subscription.ts'

@@ -1,4 +1,4 @@
-import type { DeliveriesShared } from './deliveries.ts'
+import type { DeliveriesShared } from './delivery.ts'
 import type { RetainedMessages } from './retained-messages.ts'
 import { neverExpires } from '../packets/connect-properties.ts'
 import { Session } from './session.ts'

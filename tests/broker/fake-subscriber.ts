@@ -1,8 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { Router } from '../../broker/routing/router.ts'
 import type { RouterOptions } from '../../broker/routing/router.ts'
-import type { Delivery, Subscriber } from '../../broker/routing/deliveries.ts'
 import { neverExpires } from '../../broker/packets/connect-properties.ts'
+import type { Delivery, Subscriber } from '../../broker/routing/delivery.ts'
 import type { Session } from '../../broker/routing/session.ts'
 import { plainSubscription } from '../../broker/routing/subscription.ts'
 import type { Subscription } from '../../broker/routing/subscription.ts'
@@ -67,19 +67,19 @@ export class RoutingWorld {
   connect(
     clientId: string,
     options: { readonly clean?: boolean; readonly expirySeconds?: number; readonly subscriber?: FakeSubscriber } = {}
-  ): { readonly session: Session; readonly subscriber: FakeSubscriber; readonly present: boolean; disconnect(): void } {
+  ): { readonly session: Session; readonly subscriber: FakeSubscriber; readonly present: boolean; readonly leave: () => void } {
     const { clean = false, expirySeconds = clean ? 0 : neverExpires, subscriber = new FakeSubscriber() } = options
     const { sessions } = this.router
-    const connection = { takeOver: (): void => disconnect() }
+    const connection = { takeOver: (): void => leave() }
     const opened = sessions.open({ clientId, clean, expirySeconds }, connection)
     if (opened === undefined) throw new Error('there is no room for the session')
     const { session, present } = opened
-    const disconnect = (): void => {
+    const leave = (): void => {
       if (session.connection === connection) sessions.detach(session)
     }
     session.deliveries.attach(subscriber)
     this.router.resume(session)
-    return { session, subscriber, present, disconnect }
+    return { session, subscriber, present, leave }
   }
 
   subscribe(session: Session, filter: string, qos: 0 | 1 | 2, options: Partial<Subscription> = {}): void {

@@ -187,7 +187,7 @@ describe('a new subscription', () => {
     await world.turns()
     expect(narrow.sent).toEqual(['t/1:1r:x', 't/2:1r:x'])
     world.publish('t/4', 'live')
-    first.disconnect()
+    first.leave()
     const { session, subscriber } = world.connect('s')
     await world.turns()
     expect(subscriber.sent).toEqual(['t/1:1dr:x', 't/2:1dr:x', 't/4:1r:x', 't/4:1:live', 't/3:1r:x', 't/5:1r:x'])
