@@ -4,13 +4,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { connectPacket, field, openClient, packet, remainingLength } from './clients.ts'
 
 /** How long a socket stays away that the broker has closed. */
-const awayMs = 2_000
+const awayMs = 1_000
 const slowByteMs = 400
 /** What a socket with a huge packet sends of it, if it is let. */
-const hugeBytes = 4 * 1024 ** 2
+const hugeContent = Buffer.alloc(4 * 1024 ** 2, 'x')
 const hugeDeclared = 256 * 1024 ** 2 - 1
-/** Just below the largest packet that Tidegate takes by default; all but its last byte is sent. */
-const unfinishedBytes = 250 * 1024
+/** With it a publish is just below the largest packet that Tidegate takes by default; its last byte is not sent. */
+const unfinishedContent = Buffer.alloc(250 * 1024, 'x')
 const retainedCount = 32
 const retainedBytes = 120 * 1024
 
@@ -26,7 +26,7 @@ const shares: Readonly<Record<Kind, number>> = {
 }
 
 /**
- * Sockets that mean no good, all of them all the time: who is closed comes back after two seconds. Half a CONNECT and
+ * Sockets that mean no good, all of them all the time: who is closed comes back after a second. Half a CONNECT and
  * silence; a CONNECT of a byte every 400 ms; a first packet that declares 256 MB and brings 4; a publish of 250 KiB without its
  * last byte; a subscriber of 4 MB of retained messages that reads nothing.
  */
@@ -96,11 +96,12 @@ const misbehave: Readonly<Record<Kind, (socket: Socket, clientId: string) => voi
   },
   hugeFirstPacket: socket => {
     socket.resume().write(Buffer.concat([Buffer.from([0x10]), remainingLength(hugeDeclared), field('MQTT'), Buffer.from([4, 2, 0, 0])]))
-    socket.write(Buffer.alloc(hugeBytes, 'x'))
+    socket.write(hugeContent)
   },
   unfinishedPublish: (socket, clientId) => {
-    const whole = packet(0x32, field(`hostile/${clientId}`), Buffer.from([0, 1]), Buffer.alloc(unfinishedBytes, 'x'))
-    socket.resume().write(whole.subarray(0, whole.length - 1))
+    const start = Buffer.concat([field(`hostile/${clientId}`), Buffer.from([0, 1])])
+    socket.resume().write(Buffer.concat([Buffer.from([0x32]), remainingLength(start.length + unfinishedContent.length), start]))
+    socket.write(unfinishedContent.subarray(1))
   },
   frozenSubscriber: socket => {
     // Reads as much as the system does by itself, and no more.
