@@ -150,6 +150,23 @@ describe('the end of a connection of MQTT 5', () => {
     expect(packets[1]).toMatchObject({ cmd: 'disconnect', reasonCode: 0x82, length: 1 })
   })
 
+  test('nothing is sent that is larger than the client takes', async () => {
+    expect(await refused({}, connect5('c', { properties: { maximumPacketSize: 10 } }))).toMatchObject({
+      packets: [{ cmd: 'connack', reasonCode: 0x95, length: 3 }],
+      reason: 'maximum packet size is too small for what the client asked for'
+    })
+    await using served = await serveBroker()
+    using client = await Client5.connect(served.port, 'c', { properties: { maximumPacketSize: 20 } })
+    client.send(
+      packet5({
+        cmd: 'subscribe',
+        messageId: 1,
+        subscriptions: Array.from({ length: 20 }, (_, at) => ({ topic: `a/${at}`, qos: 0 as const }))
+      })
+    )
+    expect((await client.ended()).slice(1)).toMatchObject([{ cmd: 'disconnect', reasonCode: 0x95, length: 1 }])
+  })
+
   test('a client whose session is taken over is told, and one of 3.1.1 takes over one of 5 and the other way round', async () => {
     await using served = await serveBroker()
     using first = await Client5.connect(served.port, 'same')

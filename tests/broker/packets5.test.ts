@@ -3,7 +3,7 @@ import { generate } from 'mqtt-packet'
 import type { Packet } from 'mqtt-packet'
 import { describe, expect, test } from 'vitest'
 import { decodeAcknowledgement5 } from '../../broker/packets/acknowledgement-packet.ts'
-import { encodeConnack5, encodeRefusal } from '../../broker/packets/connack-packet.ts'
+import { encodeConnack5, encodeRefusal, setSessionPresent } from '../../broker/packets/connack-packet.ts'
 import { decodeConnect } from '../../broker/packets/connect-packet.ts'
 import { decodeDisconnect, encodeDisconnect } from '../../broker/packets/disconnect-packet.ts'
 import { FrameParser, frameStatus } from '../../broker/packets/frame-parser.ts'
@@ -359,8 +359,10 @@ describe('what the server writes in MQTT 5', () => {
   }
 
   test('mqtt-packet reads the CONNACK of a client that is accepted', async () => {
-    const acceptance = { sessionPresent: true, receiveMaximum: 12, maximumPacketBytes: 3456, topicAliasMaximum: 7 }
-    expect(await parsed(encodeConnack5(acceptance))).toMatchObject({
+    const acceptance = { receiveMaximum: 12, maximumPacketBytes: 3456, topicAliasMaximum: 7 }
+    const connack = encodeConnack5(acceptance)
+    setSessionPresent(connack)
+    expect(await parsed(connack)).toMatchObject({
       cmd: 'connack',
       sessionPresent: true,
       reasonCode: 0,
@@ -381,6 +383,8 @@ describe('what the server writes in MQTT 5', () => {
     })
     expect(encodeRefusal(fault, 4)).toEqual(Buffer.from([0x20, 2, 0, 5]))
     expect(encodeRefusal({ fault: 'x', code: reasonCodes.malformedPacket }, 3)).toBeUndefined()
+    // [MQTT-3.2.2-19].
+    expect(encodeRefusal(fault, 5, 15)).toEqual(Buffer.from([0x20, 3, 0, 0x87, 0]))
   })
 
   test('DISCONNECT, SUBACK and UNSUBACK have their reason codes', async () => {
