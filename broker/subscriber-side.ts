@@ -133,7 +133,7 @@ export class SubscriberSide implements Subscriber {
       // One that says no is the end of its delivery [MQTT-4.3.3-4].
       if (!refused) this.pubrel(packetId, known)
     }
-    if (deliveries.pump(sentAtOnce)) this.#router.resume(this.#session)
+    if (deliveries.pump(sentAtOnce) === sentAtOnce) this.#router.resume(this.#session)
   }
 
   /** The client has read what waited. */
