@@ -12,7 +12,7 @@ import type { Fault } from './packets/reason-codes.ts'
 import type { Gate } from './gate.ts'
 import { Intake, pingResponse } from './intake.ts'
 import type { ConnectionState, IntakeHost } from './intake.ts'
-import { ticksOf } from './keep-alive.ts'
+import { grantedKeepAlive, ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
 import { Outbound } from './outbound.ts'
 import { PublisherSide } from './publisher-side.ts'
@@ -197,7 +197,9 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     const { level, clean, sessionExpirySeconds: expirySeconds } = packet
     const gate = this.#gate
     const publishing5 = level === 5 ? new Publishing5(gate.limits.inFlight, gate.statistics) : undefined
-    const connack = publishing5 === undefined ? encodeConnack() : this.#connack5(packet, publishing5)
+    const asked = packet.keepAliveSeconds
+    const keepAliveSeconds = level === 5 ? grantedKeepAlive(asked, gate.maxKeepAliveSeconds) : asked
+    const connack = publishing5 === undefined ? encodeConnack() : this.#connack5(packet, publishing5, keepAliveSeconds)
     if (connack.length > packet.maximumPacketBytes) return this.#refuse(endings.maximumPacketSize)
     const opened = gate.openSession({ clientId, clean, expirySeconds }, this)
     if (opened === undefined) return this.#refuse(endings.tooManySessions)
@@ -207,7 +209,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#will = packet.will
     this.user = packet.user
     this.#intake.parser.level = level
-    this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
+    this.silentTicks = ticksOf(keepAliveSeconds * 1500)
     // MQTT 3.1 knows no session present.
     if (resumed && level > 3) setSessionPresent(connack)
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate, session, resumed, publishing5 })
@@ -216,12 +218,13 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     return true
   }
 
-  #connack5({ clientId }: ConnectPacket, { receiveMaximum, aliases }: Publishing5): Buffer {
+  #connack5(asked: ConnectPacket, { receiveMaximum, aliases }: Publishing5, keepAliveSeconds: number): Buffer {
     return encodeConnack5({
       receiveMaximum,
       maximumPacketBytes: this.#gate.maxPacketBytes,
       topicAliasMaximum: aliases.maximum,
-      assignedClientId: clientId.length > 0 ? undefined : this.clientId
+      assignedClientId: asked.clientId.length > 0 ? undefined : this.clientId,
+      serverKeepAliveSeconds: asked.keepAliveSeconds === keepAliveSeconds ? undefined : keepAliveSeconds
     })
   }
 

@@ -35,6 +35,7 @@ export interface GateOptions {
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
+  readonly maxKeepAliveSeconds: number
   readonly anonymous: Config['access']['anonymous']
   readonly statistics: BrokerStatistics
   readonly refusals: Refusals
@@ -55,6 +56,7 @@ export class Gate {
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
+  readonly maxKeepAliveSeconds: number
   readonly statistics: BrokerStatistics
   readonly log: Logger
   readonly acknowledgements = new Acknowledgements()
@@ -80,6 +82,7 @@ export class Gate {
     this.router = options.router
     this.limits = options.limits
     this.maxPacketBytes = options.maxPacketBytes
+    this.maxKeepAliveSeconds = options.maxKeepAliveSeconds
     this.statistics = options.statistics
     this.log = options.log
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)

@@ -192,6 +192,30 @@ describe('the end of a connection of MQTT 5', () => {
     expect(served.journal.records).toMatchObject([{ topic: 'lwt', payload: 'gone', will: true }])
   })
 
+  test('a keep alive over the longest one, or none, is another one that CONNACK tells', async () => {
+    using clock = fakeIntervals()
+    await using served = await serveBroker({ maxKeepAlive: 2000 })
+    const granted = async (clientId: string, keepalive: number) => {
+      const client = await Client5.connect(served.port, clientId, { keepalive })
+      return { client, told: (client.packets[0] as { properties: { serverKeepAlive?: number } }).properties.serverKeepAlive }
+    }
+    const short = await granted('short', 1)
+    const long = await granted('long', 3)
+    const none = await granted('none', 0)
+    expect([short.told, long.told, none.told]).toEqual([undefined, 2, 2])
+    using old = await RawClient.connect(served.port, 'old', { keepAlive: 3 })
+    clock.advance(1800)
+    await short.client.ended()
+    expect([long.client.closed, none.client.closed]).toEqual([false, false])
+    clock.advance(1800)
+    expect((await long.client.ended()).at(-1)).toMatchObject({ cmd: 'disconnect', reasonCode: 0x8d })
+    await none.client.ended()
+    expect(old.closed).toBe(false)
+    await using unbounded = await serveBroker()
+    using free = await Client5.connect(unbounded.port, 'free', { keepalive: 0 })
+    expect(free.packets[0]).not.toHaveProperty('properties.serverKeepAlive')
+  })
+
   test('a server that stops says so', async () => {
     const served = await serveBroker()
     using client = await Client5.connect(served.port, 'c')

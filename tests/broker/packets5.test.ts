@@ -397,6 +397,45 @@ describe('what the server writes in MQTT 5', () => {
   })
 })
 
+describe('any bytes', () => {
+  const decoders: Record<string, (body: Buffer) => unknown> = {
+    connect: body => decodeConnect(body, 0, body.length),
+    publish: body => decodePublish5(body, 0x32, 0, body.length, buildPublish5Packet()),
+    subscribe: body => decodeSubscribe5(body, 0, body.length),
+    unsubscribe: body => decodeUnsubscribe5(body, 0, body.length),
+    disconnect: body => decodeDisconnect(body, 0, body.length),
+    acknowledgement: body =>
+      decodeAcknowledgement5({ buffer: body, header: 0x40, bodyStart: 0, bodyEnd: body.length }, { packetId: 0, code: 0 })
+  }
+  const prefixes = {
+    connect: '00044d51545405c20000',
+    publish: '0001610001',
+    subscribe: '0001',
+    unsubscribe: '0001',
+    disconnect: '00',
+    acknowledgement: '000100'
+  }
+
+  test.each(Object.keys(decoders) as (keyof typeof prefixes)[])(
+    'behind the beginning of a %s are read or refused, and nothing beyond the packet',
+    name => {
+      // Bytes that are likely to be identifiers and lengths.
+      const byte = fc.oneof(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 0x2b }), fc.integer({ min: 0, max: 255 }))
+      fc.assert(
+        fc.property(fc.array(byte, { maxLength: 40 }), fc.uint8Array({ maxLength: 8 }), (bytes, behind) => {
+          const body = Buffer.concat([Buffer.from(prefixes[name], 'hex'), Buffer.from(bytes)])
+          const longer = Buffer.concat([body, behind]).subarray(0, body.length)
+          const outcome = decoders[name]?.(body)
+          expect(decoders[name]?.(longer)).toEqual(outcome)
+          if (outcome !== undefined && outcome !== null && 'fault' in Object(outcome))
+            expect(outcome).toMatchObject({ code: expect.any(Number) as number })
+        }),
+        { numRuns: 3000 }
+      )
+    }
+  )
+})
+
 describe('frames of MQTT 5', () => {
   test.each([
     ['f000', 5, frameStatus.complete],
