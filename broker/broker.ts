@@ -23,6 +23,8 @@ export interface BrokerOptions {
   readonly port: number
   /** Largest packet after CONNECT, in bytes. */
   readonly maxPacketBytes: number
+  /** Longest keep alive of a client of MQTT 5, in ms. Default 65535 s, which is no bound. */
+  readonly maxKeepAlive?: number
   readonly anonymous: Config['access']['anonymous']
   readonly limits: Config['limits']
   readonly log: Logger
@@ -74,6 +76,7 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
 }
 
 const pollMs = 5
+const unboundedKeepAliveMs = 65_535_000
 const monotonicMs = (): number => performance.now()
 
 /**
@@ -164,7 +167,7 @@ export class Broker {
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
   async serve(journal: JournalWriter & JournalTail): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
-    const { monotonic = monotonicMs } = this.#options
+    const { monotonic = monotonicMs, maxKeepAlive = unboundedKeepAliveMs } = this.#options
     const gate = new Gate({
       journal,
       router: this.#router,
@@ -175,6 +178,7 @@ export class Broker {
       refusals: this.#refusals,
       log,
       monotonic,
+      maxKeepAliveSeconds: Math.ceil(maxKeepAlive / 1000),
       onConnections: change => {
         for (const listener of this.#connectionListeners) listener(change)
       }

@@ -36,6 +36,7 @@ export interface GateOptions {
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
+  readonly maxKeepAliveSeconds: number
   readonly anonymous: Config['access']['anonymous']
   readonly statistics: BrokerStatistics
   readonly refusals: Refusals
@@ -56,6 +57,7 @@ export class Gate {
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
+  readonly maxKeepAliveSeconds: number
   readonly statistics: BrokerStatistics
   readonly log: Logger
   readonly acknowledgements = new Acknowledgements()
@@ -81,6 +83,7 @@ export class Gate {
     this.router = options.router
     this.limits = options.limits
     this.maxPacketBytes = options.maxPacketBytes
+    this.maxKeepAliveSeconds = options.maxKeepAliveSeconds
     this.statistics = options.statistics
     this.log = options.log
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
