@@ -1,12 +1,22 @@
 import type { Socket } from 'node:net'
+import { SharedReadSocket } from './shared-read-socket.ts'
 import type { BrokerStatistics } from './statistics.ts'
+
+/** Acknowledgements of 1,000 packets: more are written from a buffer of their own. */
+const sharedBytes = 4000
+/** What a write takes its bytes from as long as the kernel takes all of them at once; else it keeps them, and a new one follows. */
+let shared = Buffer.allocUnsafeSlow(sharedBytes)
+/** Most writes have one acknowledgement. */
+let single = shared.subarray(0, 4)
 
 /** What leaves on one socket: replies of the present turn, acknowledgements of the present commit, aedes' packets. */
 export class Outbound {
   readonly #socket: Socket
   readonly #statistics: BrokerStatistics
   readonly #replies: Buffer[] = []
-  readonly #staged: number[] = []
+  /** The first acknowledgement of a commit, 0 for none, and those behind it. */
+  #first = 0
+  #others: number[] | undefined
 
   constructor(socket: Socket, statistics: BrokerStatistics) {
     this.#socket = socket
@@ -39,24 +49,36 @@ export class Outbound {
 
   /** Takes an acknowledgement (type << 16 | packet id) for `writeStaged`; true when it is the first one. */
   stage(packet: number): boolean {
-    return this.#staged.push(packet) === 1
+    if (this.#first === 0) {
+      this.#first = packet
+      return true
+    }
+    this.#others ??= []
+    this.#others.push(packet)
+    return false
   }
 
   /** Writes the staged acknowledgements in one write. */
   writeStaged(): void {
-    const staged = this.#staged
-    const bytes = Buffer.allocUnsafe(staged.length * 4)
-    let at = 0
-    for (const packet of staged) {
-      bytes[at] = packet >> 16
-      bytes[at + 1] = 2
-      bytes[at + 2] = (packet >> 8) & 0xff
-      bytes[at + 3] = packet & 0xff
-      at += 4
+    const others = this.#others
+    const count = 1 + (others?.length ?? 0)
+    const own = count * 4 > sharedBytes
+    const bytes = own ? Buffer.allocUnsafeSlow(count * 4) : count === 1 ? single : shared.subarray(0, count * 4)
+    put(bytes, 0, this.#first)
+    this.#first = 0
+    if (others !== undefined) {
+      for (let index = 1; index < count; index++) put(bytes, index * 4, others[index - 1] ?? 0)
+      others.length = 0
     }
-    this.#statistics.acknowledged += staged.length
-    staged.length = 0
-    this.send(bytes)
+    this.#statistics.acknowledged += count
+    this.#statistics.bytesSent += bytes.length
+    const socket = this.#socket
+    if (socket instanceof SharedReadSocket) {
+      if (socket.writeAtOnce(bytes) || own) return
+    } else socket.write(bytes)
+    if (own) return
+    shared = Buffer.allocUnsafeSlow(sharedBytes)
+    single = shared.subarray(0, 4)
   }
 
   /** False when the socket asks to wait for 'drain'. */
@@ -64,4 +86,11 @@ export class Outbound {
     this.#statistics.bytesSent += bytes.length
     return this.#socket.write(bytes)
   }
+}
+
+function put(bytes: Buffer, at: number, packet: number): void {
+  bytes[at] = packet >> 16
+  bytes[at + 1] = 2
+  bytes[at + 2] = (packet >> 8) & 0xff
+  bytes[at + 3] = packet & 0xff
 }
