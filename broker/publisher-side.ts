@@ -3,11 +3,12 @@ import { frameStatus } from './packets/frame-parser.ts'
 import type { FrameParser } from './packets/frame-parser.ts'
 import type { AppendRecord } from '../journal/record.ts'
 import { notTaken } from './gate.ts'
-import type { Gate } from './gate.ts'
+import type { Gate, PublishSource } from './gate.ts'
 import type { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './packets/publish-packet.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Session } from './sessions.ts'
+import { TopicInterest } from './topic-interest.ts'
 import type { BlockReason } from './waiting.ts'
 
 /** The connection, as its publisher's side sees it. */
@@ -30,25 +31,32 @@ const packet = buildPublishPacket()
  * What of a connection publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out, when durable and in the order of
  * the packets. Everything that waits for the disk counts against the in-flight window, PUBCOMPs and repeated PUBRECs too.
  */
-export class PublisherSide {
+export class PublisherSide implements PublishSource {
   /** Acknowledgements that wait for the disk. */
   unacknowledged = 0
   readonly host: PublisherHost
+  readonly client: RememberedClient
   readonly #out: Outbound
   readonly #gate: Gate
   readonly #session: Session
-  readonly #client: RememberedClient
   /** Ordinal of the first record that can be of this connection. */
   readonly #firstOrdinal: number
   #waitsForWindow = false
+  #interest: TopicInterest | undefined
 
   constructor(options: { readonly host: PublisherHost; readonly out: Outbound; readonly gate: Gate; readonly session: Session }) {
     this.host = options.host
     this.#out = options.out
     this.#gate = options.gate
     this.#session = options.session
-    this.#client = options.gate.resends.attach(options.session.clientId)
+    this.client = options.gate.resends.attach(options.session.clientId)
     this.#firstOrdinal = options.gate.lastOrdinal + 1
+  }
+
+  /** Made when it is first asked for: as long as nobody subscribes to anything it is not. */
+  get interest(): TopicInterest {
+    this.#interest ??= new TopicInterest()
+    return this.#interest
   }
 
   /** Takes the PUBLISH that the parser is at. */
@@ -72,7 +80,7 @@ export class PublisherSide {
     }
     const record = this.#gate.recordOf(this.host, buffer, packet, bodyEnd)
     if (packet.dup && qos !== 0) {
-      const original = this.#gate.resends.original(this.#client, record)
+      const original = this.#gate.resends.original(this.client, record)
       if (original !== undefined) return this.#acknowledgeAgain(qos, packetId, original)
     }
     return this.#append(record)
@@ -82,7 +90,7 @@ export class PublisherSide {
     const { statistics, acknowledgements } = this.#gate
     const { qos, packetId } = record
     if (qos > 0 && this.#windowClosed()) return 'inFlight'
-    const ordinal = this.#gate.append(record, this.#client)
+    const ordinal = this.#gate.append(record, this)
     if (ordinal === notTaken.routing) return 'routing'
     if (ordinal === notTaken.journal) {
       if (qos > 0) return 'journal'
@@ -103,13 +111,13 @@ export class PublisherSide {
     const { receivedIds } = this.#session
     if (!this.#reply(acknowledgement.pubcomp, packetId, receivedIds.get(packetId) ?? -1)) return 'inFlight'
     receivedIds.delete(packetId)
-    this.#gate.resends.forget(this.#client, packetId)
+    this.#gate.resends.forget(this.client, packetId)
     return 'handled'
   }
 
   /** The client said DISCONNECT: nothing of this connection will be sent again. */
   disconnect(): void {
-    this.#gate.resends.forgetFrom(this.#client, this.#firstOrdinal)
+    this.#gate.resends.forgetFrom(this.client, this.#firstOrdinal)
   }
 
   /**
@@ -121,7 +129,7 @@ export class PublisherSide {
       if (parser.header >> 4 === 3) this.#passOver(parser)
       parser.consume()
     }
-    this.#gate.resends.detach(this.#client)
+    this.#gate.resends.detach(this.client)
   }
 
   /** Takes an acknowledgement (type << 16 | packet id) for the next write; true when it is the first one. */
@@ -152,7 +160,7 @@ export class PublisherSide {
     const { resends } = this.#gate
     if (decodePublish(buffer, header, bodyStart, bodyEnd, packet) !== undefined || packet.qos === 0) return
     const record = this.#gate.recordOf(this.host, buffer, packet, bodyEnd)
-    if (!packet.dup || resends.original(this.#client, record) === undefined) resends.forget(this.#client, packet.packetId)
+    if (!packet.dup || resends.original(this.client, record) === undefined) resends.forget(this.client, packet.packetId)
   }
 
   /** Acknowledges at once when nothing before it waits, else in its turn; false when the window has no room for that. */

@@ -30,6 +30,11 @@ export class Emitter {
     return this.#listeners.size
   }
 
+  /** Rises with every change of subscriptions. */
+  get generation(): number {
+    return this.#listeners.generation
+  }
+
   matches(topic: string): boolean {
     return this.#listeners.matches(topic)
   }

@@ -82,6 +82,11 @@ export class Persistence {
     return this.#subscriptions.size
   }
 
+  /** Rises with every change of subscriptions. */
+  get generation(): number {
+    return this.#subscriptions.generation
+  }
+
   /** True when a persistent session subscribes to the topic with QoS 1 or 2. */
   matches(topic: string): boolean {
     return this.#subscriptions.matches(topic)

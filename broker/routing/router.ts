@@ -119,6 +119,11 @@ export class Router {
     return this.#emitter.size
   }
 
+  /** Rises with every change that may change what `wants` or `idle` answer. */
+  get subscriptionsGeneration(): number {
+    return this.#emitter.generation + this.#persistence.generation
+  }
+
   get retained(): number {
     return this.#persistence.retained
   }
