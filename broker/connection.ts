@@ -15,6 +15,7 @@ import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './packets/subscribe-packet.ts'
 import type { BlockReason } from './waiting.ts'
 
+const nothing = Buffer.alloc(0)
 const connectTimeoutMs = 5000
 /** Acknowledgements and PINGRESPs that may wait for a client that does not read before it is not read either. */
 const unreadReplyBytes = 65_536
@@ -23,7 +24,7 @@ const unreadReplyBytes = 65_536
 export class Connection implements Watched, IntakeHost, PublisherHost, SubscriberHost {
   readonly address: string
   clientId: string | undefined
-  clientIdBytes: Buffer = Buffer.alloc(0)
+  clientIdBytes: Buffer = nothing
   user: Buffer | undefined
   lastTick: number
   silentTicks = ticksOf(connectTimeoutMs)
