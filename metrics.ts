@@ -70,6 +70,39 @@ export const metricTable = {
   tidegate_mqtt_sockets: { type: 'gauge', process: 'edge', help: 'Open MQTT sockets, with those that have not said who they are.' },
   tidegate_mqtt_sockets_paused: { type: 'gauge', process: 'edge', help: 'MQTT sockets that are not read because their publishes wait.' },
   tidegate_mqtt_held_bytes: { type: 'gauge', process: 'edge', help: 'Bytes read on behind waiting publishes, and of unfinished packets.' },
+  tidegate_mqtt_sockets_waiting: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'MQTT sockets that wait for limits.acceptsPerSecond, or for the start, before they are served.'
+  },
+  tidegate_mqtt_blocked: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'MQTT connections whose next packet waits, by what for.',
+    labels: ['reason']
+  },
+  tidegate_mqtt_unread_bytes: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Bytes that wait for MQTT clients to read them, bounded by limits.unreadBytesTotal.'
+  },
+  tidegate_mqtt_rates_remembered: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Clients that left over limits.messagesPerSecond or limits.bytesPerSecond and are remembered, bounded at 10,000.'
+  },
+  tidegate_mqtt_wills_waiting: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Wills that are due and wait for the journal, bounded at 10,000; more are dropped, counted.'
+  },
+  tidegate_mqtt_wills_waiting_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded at 16 MiB.' },
+  tidegate_mqtt_foreign_publishes_waiting: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Publishes by HTTP and replays that wait for the disk, bounded at 10,000.'
+  },
+  tidegate_mqtt_refusals_kept: { type: 'gauge', process: 'edge', help: 'Refusals kept for operators to see, the last 256.' },
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
   tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
   tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },

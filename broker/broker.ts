@@ -11,6 +11,7 @@ import type { Refusal } from './refusals.ts'
 import { Router } from './routing/router.ts'
 import { buildStatistics } from './statistics.ts'
 import type { BrokerStatistics } from './statistics.ts'
+import type { BlockReason } from './waiting.ts'
 import { topicNameFault } from './packets/topics.ts'
 
 export type { Refusal } from './refusals.ts'
@@ -62,6 +63,18 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   readonly persistentSessions: number
   /** Acknowledgements that wait for the disk. */
   readonly unacknowledged: number
+  /** Sockets that wait for their turn to be served. */
+  readonly socketsWaiting: number
+  /** Bytes that wait for clients to read them. */
+  readonly unreadBytes: number
+  /** Wills that are due and not taken yet. */
+  readonly willsWaiting: number
+  readonly willsWaitingBytes: number
+  /** Publishes from elsewhere than MQTT that wait for the disk. */
+  readonly foreignWaiting: number
+  /** Clients without a connection that are over their rate. */
+  readonly ratesRemembered: number
+  readonly refusalsKept: number
 }
 
 const pollMs = 5
@@ -142,8 +155,20 @@ export class Broker {
       remembered: this.#gate?.resends.count ?? 0,
       rememberedBytes: this.#gate?.resends.bytes ?? 0,
       persistentSessions: this.#gate?.persistentSessions ?? 0,
-      unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
+      unacknowledged: this.#gate?.acknowledgements.waiting ?? 0,
+      socketsWaiting: this.#listener.waiting,
+      unreadBytes: this.#gate?.unread.bytes ?? 0,
+      willsWaiting: this.#gate?.willsWaiting.count ?? 0,
+      willsWaitingBytes: this.#gate?.willsWaiting.bytes ?? 0,
+      foreignWaiting: this.#gate?.foreignWaiting ?? 0,
+      ratesRemembered: this.#gate?.rates.absent ?? 0,
+      refusalsKept: this.#refusals.count
     }
+  }
+
+  /** How many connections wait before they handle their next packet, by what they wait for. */
+  waitingByReason(): ReadonlyMap<BlockReason, number> {
+    return this.#gate?.waitingByReason() ?? new Map<BlockReason, number>()
   }
 
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */

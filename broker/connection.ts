@@ -40,7 +40,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   constructor(gate: Gate, socket: Socket, address: string) {
     this.#gate = gate
     this.#socket = socket
-    this.#out = new Outbound(socket, gate.statistics)
+    this.#out = new Outbound({ host: this, socket, statistics: gate.statistics, unread: gate.unread })
     this.#intake = new Intake({ host: this, gate, socket, out: this.#out })
     this.address = address
     this.lastTick = gate.tick
@@ -48,6 +48,11 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
 
   get state(): ConnectionState {
     return this.#state
+  }
+
+  /** What its next packet waits for. */
+  get blocked(): BlockReason | undefined {
+    return this.#intake.blocked
   }
 
   get closed(): boolean {
@@ -133,13 +138,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   }
 
   handle(header: number): boolean {
-    if (this.#state === 'connect') {
-      if (header !== 0x10) {
-        this.refuse('first packet is not CONNECT')
-        return false
-      }
-      return this.#handleConnect()
-    }
+    if (this.#state === 'connect') return this.#handleConnect()
     if (this.#out.isStuck(unreadReplyBytes)) return this.#intake.block('replies')
     switch (header >> 4) {
       case 3:
@@ -196,6 +195,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#will = packet.will
     this.user = packet.user
     this.#intake.parser.dupAllowed = packet.level === 3
+    this.#intake.rate = this.#gate.rates.attach(clientId)
     this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
     const sessionPresent = opened.present && packet.level > 3
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate: this.#gate, session: opened.session })
@@ -279,6 +279,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#intake.close()
     this.#publisher?.close(this.#intake.parser)
     this.#intake.parser.clear()
+    if (this.#intake.rate !== undefined) this.#gate.rates.detach(this.#intake.rate)
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#subscriber?.close()
     if (this.#will !== undefined && connackSent) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })

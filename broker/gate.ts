@@ -10,6 +10,7 @@ import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
 import type { PublisherHost } from './publisher-side.ts'
+import { Rates } from './rates.ts'
 import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
@@ -17,7 +18,9 @@ import type { Router } from './routing/router.ts'
 import { Sessions } from './sessions.ts'
 import type { Session } from './sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
+import { UnreadBytes } from './unread-bytes.ts'
 import { Waiting } from './waiting.ts'
+import type { BlockReason } from './waiting.ts'
 import { Wills } from './wills.ts'
 import type { DueWill } from './wills.ts'
 
@@ -57,7 +60,9 @@ export class Gate {
   readonly acknowledgements = new Acknowledgements()
   readonly waiting: Waiting
   readonly held: HeldBytes
+  readonly unread: UnreadBytes
   readonly resends: Resends
+  readonly rates: Rates
   /** Open QoS 2 ids of one session at most. */
   readonly maxReceivedIds: number
   readonly #options: GateOptions
@@ -83,6 +88,7 @@ export class Gate {
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
     this.waiting = new Waiting(options.journal)
     this.held = new HeldBytes(options.limits.heldBytesTotal, options.maxPacketBytes, options.statistics)
+    this.unread = new UnreadBytes(options.limits.unreadBytesTotal)
     this.resends = new Resends({
       limit: options.limits.remembered,
       limitBytes: options.limits.rememberedBytes,
@@ -91,6 +97,7 @@ export class Gate {
       },
       monotonic: options.monotonic
     })
+    this.rates = new Rates(options.limits, options.monotonic)
     this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
     this.#wills = new Wills(
       due => this.#appendWill(due),
@@ -128,6 +135,24 @@ export class Gate {
 
   get persistentSessions(): number {
     return this.#sessions.persistent
+  }
+
+  get willsWaiting(): { readonly count: number; readonly bytes: number } {
+    return { count: this.#wills.waiting, bytes: this.#wills.bytes }
+  }
+
+  /** Publishes from elsewhere that wait for the disk. */
+  get foreignWaiting(): number {
+    return this.#durableWaiters.length
+  }
+
+  /** How many connections wait for what; a walk over all of them. */
+  waitingByReason(): ReadonlyMap<BlockReason, number> {
+    const counts = new Map<BlockReason, number>()
+    for (const { blocked } of this.#connections) {
+      if (blocked !== undefined) counts.set(blocked, (counts.get(blocked) ?? 0) + 1)
+    }
+    return counts
   }
 
   add(connection: Connection): void {
@@ -297,6 +322,7 @@ export class Gate {
   /** Publishes from elsewhere that are not durable by now are told so. */
   close(): void {
     this.#keepAlive.stop()
+    this.waiting.stop()
     for (const detach of this.#detach) detach()
     for (const { reject } of this.#durableWaiters.splice(0))
       reject(new TidegateError('TG_JOURNAL_CLOSED', 'the edge stopped before the publish was durable'))
@@ -347,6 +373,8 @@ export class Gate {
 
   #onTick(): void {
     this.resends.expire()
+    this.rates.expire()
+    this.unread.look()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }

@@ -3,12 +3,15 @@ import type { Gate } from './gate.ts'
 import type { Holder } from './held-bytes.ts'
 import type { Outbound } from './outbound.ts'
 import { FrameParser, frameStatus } from './packets/frame-parser.ts'
+import type { ClientRate } from './rates.ts'
+import { buildSlice } from './turns.ts'
 import type { BlockReason, Waiter } from './waiting.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
 const unauthenticatedBytes = 65_536
-/** Packets handled before the event loop gets its turn. */
-const packetsPerTurn = 1024
+const connectHeader = 0x10
+
+const publishType = 3
 
 export const pingResponse = Buffer.from([0xd0, 0x00])
 
@@ -33,10 +36,13 @@ export interface IntakeHost extends Waiter, Holder {
  */
 export class Intake {
   readonly parser = new FrameParser()
+  /** Undefined while every rate is allowed. */
+  rate: ClientRate | undefined
   readonly #host: IntakeHost
   readonly #gate: Gate
   readonly #socket: Socket
   readonly #out: Outbound
+  readonly #slice = buildSlice()
   #blocked: BlockReason | undefined
   #paused = false
   /** Whether the gate counts bytes of this connection. */
@@ -48,6 +54,11 @@ export class Intake {
     this.#gate = options.gate
     this.#socket = options.socket
     this.#out = options.out
+  }
+
+  /** What the packet at the front waits for. */
+  get blocked(): BlockReason | undefined {
+    return this.#blocked
   }
 
   /** A client that does not read its replies has no excuse. */
@@ -112,22 +123,21 @@ export class Intake {
   #drain(): void {
     const { parser } = this
     const host = this.#host
-    let packets = 0
     while (!this.#isClosed()) {
       // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
       if (host.state === 'opening' && !this.block('connack')) break
+      if (host.state === 'connect' && parser.pendingBytes > 0 && parser.firstByte !== connectHeader) {
+        host.violate('first packet is not CONNECT')
+        return
+      }
       const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) break
       if (status !== frameStatus.complete) {
         host.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
         return
       }
-      packets += 1
-      if (packets > packetsPerTurn) {
-        this.block('turn')
-        break
-      }
-      if (!host.handle(parser.header)) break
+      if (!this.#hasTurn() || this.#isOverRate() || !host.handle(parser.header)) break
+      if (this.rate !== undefined) this.#charge(this.rate)
       host.lastTick = this.#gate.tick
       parser.consume()
     }
@@ -137,6 +147,26 @@ export class Intake {
     this.#accountHeld()
     if (this.#inputEnded && this.#blocked === undefined) host.finish('client closed the socket')
     this.#gate.releaseOverdue()
+  }
+
+  /** Takes the current packet from the connection's slice of this turn; false when it blocked. */
+  #hasTurn(): boolean {
+    const { parser } = this
+    return this.#gate.waiting.turns.take(this.#slice, parser.bodyEnd - parser.start) || this.block('turn')
+  }
+
+  /** True when the current packet has to wait for the client's rate, and blocked. */
+  #isOverRate(): boolean {
+    const waitMs = this.rate !== undefined && isRated(this.parser.header) ? this.rate.waitMs() : 0
+    if (waitMs === 0) return false
+    this.#blocked = 'rate'
+    this.#gate.waiting.addRate(this.#host, waitMs)
+    return true
+  }
+
+  #charge(rate: ClientRate): void {
+    const { header, start, bodyEnd } = this.parser
+    if (isRated(header)) rate.charge(header >> 4 === publishType ? 1 : 0, bodyEnd - start)
   }
 
   #answerPings(): void {
@@ -177,4 +207,10 @@ export class Intake {
   #isClosed(): boolean {
     return this.#host.state === 'closed'
   }
+}
+
+/** Packets that the rates of a client are about: what it publishes and asks for, not what it answers. */
+function isRated(header: number): boolean {
+  const type = header >> 4
+  return type === publishType || type === 8 || type === 10
 }

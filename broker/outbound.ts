@@ -1,21 +1,40 @@
 import type { Socket } from 'node:net'
 import type { BrokerStatistics } from './statistics.ts'
+import type { Unread, UnreadBytes } from './unread-bytes.ts'
+
+/** The connection, as what leaves on its socket sees it. */
+export interface OutboundHost {
+  violate(reason: string): void
+}
 
 /** What leaves on one socket: replies of the present turn, acknowledgements of the present commit, aedes' packets. */
-export class Outbound {
+export class Outbound implements Unread {
+  readonly #host: OutboundHost
   readonly #socket: Socket
   readonly #statistics: BrokerStatistics
+  readonly #unread: UnreadBytes
+  #sentBytes = 0
   readonly #replies: Buffer[] = []
   readonly #staged: number[] = []
 
-  constructor(socket: Socket, statistics: BrokerStatistics) {
-    this.#socket = socket
-    this.#statistics = statistics
+  constructor(options: {
+    readonly host: OutboundHost
+    readonly socket: Socket
+    readonly statistics: BrokerStatistics
+    readonly unread: UnreadBytes
+  }) {
+    this.#host = options.host
+    this.#socket = options.socket
+    this.#statistics = options.statistics
+    this.#unread = options.unread
   }
 
-  /** Bytes that wait for the client to read them. */
   get waitingBytes(): number {
-    return this.#socket.writableLength
+    return this.#socket.destroyed ? 0 : this.#socket.writableLength
+  }
+
+  get readBytes(): number {
+    return this.#sentBytes - this.waitingBytes
   }
 
   /** True when the client reads too little and more than so many bytes wait. */
@@ -61,7 +80,16 @@ export class Outbound {
 
   /** False when the socket asks to wait for 'drain'. */
   send(bytes: Buffer): boolean {
+    const socket = this.#socket
     this.#statistics.bytesSent += bytes.length
-    return this.#socket.write(bytes)
+    this.#sentBytes += bytes.length
+    const wantsMore = socket.write(bytes)
+    if (socket.writableLength > 0 || this.#unread.has(this)) this.#unread.note(this)
+    return wantsMore
+  }
+
+  drop(reason: string): void {
+    this.#host.violate(reason)
+    this.#socket.destroy()
   }
 }

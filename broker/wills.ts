@@ -30,6 +30,10 @@ export class Wills {
     return this.#waiting.length
   }
 
+  get bytes(): number {
+    return this.#bytes
+  }
+
   add(due: DueWill): void {
     if (this.#waiting.length === 0 && this.#publish(due)) return
     const bytes = due.will.topic.length + due.will.payload.length

@@ -43,6 +43,11 @@ export class FrameParser {
     return this.#end - this.start
   }
 
+  /** The first byte that is pending, also of a packet whose end has not come; 0 without one. */
+  get firstByte(): number {
+    return this.start < this.#end ? (this.buffer[this.start] ?? 0) : 0
+  }
+
   /** True when countPings has already been past the current packet. */
   get scanned(): boolean {
     return this.start < this.#scanned

@@ -110,6 +110,20 @@ export const edgeFaults: readonly Fault[] = [
     replace: "return address !== ''",
     caughtBy: ['tests/broker/connecting.test.ts']
   },
+  {
+    name: 'a client that comes again has its whole rate again',
+    file: 'broker/rates.ts',
+    find: 'const known = this.#byClient.get(clientId)\n',
+    replace: 'const known = this.#absent.size < 0 ? this.#byClient.get(clientId) : undefined\n',
+    caughtBy: ['tests/broker/rates.test.ts']
+  },
+  {
+    name: 'one connection may have a whole turn of the event loop',
+    file: 'broker/turns.ts',
+    find: 'if (slice.packets >= (least ? leastPacketsPerTurn : packetsPerTurn)) return false\n',
+    replace: '',
+    caughtBy: ['tests/broker/turns.test.ts']
+  },
 
   // What the fuzzer has to notice.
   {
