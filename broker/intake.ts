@@ -4,7 +4,7 @@ import type { Holder } from './held-bytes.ts'
 import type { Outbound } from './outbound.ts'
 import { FrameParser, frameStatus } from './packets/frame-parser.ts'
 import type { ClientRate } from './rates.ts'
-import { buildSlice } from './turns.ts'
+import { Slice } from './turns.ts'
 import type { BlockReason, Waiter } from './waiting.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
@@ -42,7 +42,7 @@ export class Intake {
   readonly #gate: Gate
   readonly #socket: Socket
   readonly #out: Outbound
-  readonly #slice = buildSlice()
+  readonly #slice = new Slice()
   #blocked: BlockReason | undefined
   #paused = false
   /** Whether the gate counts bytes of this connection. */
@@ -121,43 +121,51 @@ export class Intake {
   }
 
   #drain(): void {
+    const { turns } = this.#gate.waiting
+    turns.open(this.#slice)
+    this.#handlePackets()
+    turns.close(this.#slice)
+    if (this.#isClosed()) return
+    if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
+    this.#out.flush()
+    this.#accountHeld()
+    if (this.#inputEnded && this.#blocked === undefined) this.#host.finish('client closed the socket')
+    this.#gate.releaseOverdue()
+  }
+
+  /** Hands packets over until one blocks, closes the connection or has not come to its end. */
+  #handlePackets(): void {
     const { parser } = this
     const host = this.#host
+    const slice = this.#slice
     while (!this.#isClosed()) {
       // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
-      if (host.state === 'opening' && !this.block('connack')) break
+      if (host.state === 'opening' && !this.block('connack')) return
       if (host.state === 'connect' && parser.pendingBytes > 0 && parser.firstByte !== connectHeader) {
         host.violate('first packet is not CONNECT')
         return
       }
       const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
-      if (status === frameStatus.incomplete) break
+      if (status === frameStatus.incomplete) return
       if (status !== frameStatus.complete) {
         host.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
         return
       }
-      if (!this.#hasTurn() || this.#isOverRate() || !host.handle(parser.header)) break
+      if (!slice.take(parser.bodyEnd - parser.start)) {
+        this.block('turn')
+        return
+      }
+      if (this.rate !== undefined && this.#isOverRate(this.rate)) return
+      if (!host.handle(parser.header)) return
       if (this.rate !== undefined) this.#charge(this.rate)
       host.lastTick = this.#gate.tick
       parser.consume()
     }
-    if (this.#isClosed()) return
-    if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
-    this.#out.flush()
-    this.#accountHeld()
-    if (this.#inputEnded && this.#blocked === undefined) host.finish('client closed the socket')
-    this.#gate.releaseOverdue()
-  }
-
-  /** Takes the current packet from the connection's slice of this turn; false when it blocked. */
-  #hasTurn(): boolean {
-    const { parser } = this
-    return this.#gate.waiting.turns.take(this.#slice, parser.bodyEnd - parser.start) || this.block('turn')
   }
 
   /** True when the current packet has to wait for the client's rate, and blocked. */
-  #isOverRate(): boolean {
-    const waitMs = this.rate !== undefined && isRated(this.parser.header) ? this.rate.waitMs() : 0
+  #isOverRate(rate: ClientRate): boolean {
+    const waitMs = isRated(this.parser.header) ? rate.waitMs() : 0
     if (waitMs === 0) return false
     this.#blocked = 'rate'
     this.#gate.waiting.addRate(this.#host, waitMs)
@@ -190,7 +198,8 @@ export class Intake {
     this.#holds = pending > 0
     if (this.#isClosed()) return
     const bound = this.#host.state === 'open' ? limits.heldBytes : unauthenticatedBytes
-    const pause = blocked > 0 && (this.#paused || blocked >= bound || held.overBlocked)
+    // Between two turns there is nothing to wait for: the kernel keeps the rest.
+    const pause = blocked > 0 && (this.#paused || this.#blocked === 'turn' || blocked >= bound || held.overBlocked)
     if (pause === this.#paused) return
     this.#setPaused(pause)
     if (pause) this.#socket.pause()

@@ -1,25 +1,33 @@
 import type { BlockReason, Waiter } from './waiting.ts'
 
 /** What one connection may handle in one turn of the event loop, in packets and in their bytes. */
-const packetsPerTurn = 256
+const packetsPerTurn = 1024
 const bytesPerTurn = 65_536
 /** The same when all connections together have had theirs: whoever sends little is still served in the turn it is read. */
 const leastPacketsPerTurn = 16
 const leastBytesPerTurn = 4096
 /** What all together may handle before that. */
-const allPacketsPerTurn = 1024
+const allPacketsPerTurn = 4096
 const allBytesPerTurn = 524_288
 
-/** What a connection has handled in a turn. */
-export interface Slice {
-  turn: number
-  packets: number
-  bytes: number
-}
+/** What one connection has handled in a turn, and how far it may go. */
+export class Slice {
+  turn = -1
+  packets = 0
+  bytes = 0
+  maxPackets = 0
+  maxBytes = 0
+  /** What of them is counted in what all together have had. */
+  countedPackets = 0
+  countedBytes = 0
 
-/** A slice for one connection. */
-export function buildSlice(): Slice {
-  return { turn: -1, packets: 0, bytes: 0 }
+  /** Takes a packet from it; false when nothing is left. */
+  take(bytes: number): boolean {
+    if (this.packets >= this.maxPackets || this.bytes >= this.maxBytes) return false
+    this.packets += 1
+    this.bytes += bytes
+    return true
+  }
 }
 
 /**
@@ -28,8 +36,8 @@ export function buildSlice(): Slice {
  * and by bytes (and the packet that passes the bound), between which everybody else is served.
  *
  * Whoever has more to handle goes to the end of one queue, with those whose wait is over, and the queue goes on in the next
- * turn, as far as the bound of all together reaches. A turn is then that bound, and a least slice for each connection that
- * was read in it.
+ * turn, as far as the bound of all together reaches. A turn is then that bound and a slice, and a least slice for each connection
+ * that was read in it.
  */
 export class Turns {
   readonly #queue: { readonly waiter: Waiter; readonly reason: BlockReason }[] = []
@@ -43,22 +51,27 @@ export class Turns {
     return this.#queue.length
   }
 
-  /** Takes a packet from the connection's slice of this turn; false when nothing is left of it. */
-  take(slice: Slice, bytes: number): boolean {
+  /** Makes the slice that of this turn: what the connection had of the turn before stays taken. */
+  open(slice: Slice): void {
     if (slice.turn !== this.#turn) {
       slice.turn = this.#turn
       slice.packets = 0
       slice.bytes = 0
+      slice.countedPackets = 0
+      slice.countedBytes = 0
       this.#schedule()
     }
     const least = this.#isSpent
-    if (slice.packets >= (least ? leastPacketsPerTurn : packetsPerTurn)) return false
-    if (slice.bytes >= (least ? leastBytesPerTurn : bytesPerTurn)) return false
-    slice.packets += 1
-    slice.bytes += bytes
-    this.#packets += 1
-    this.#bytes += bytes
-    return true
+    slice.maxPackets = least ? leastPacketsPerTurn : packetsPerTurn
+    slice.maxBytes = least ? leastBytesPerTurn : bytesPerTurn
+  }
+
+  /** Counts what was taken from the slice since it was opened: once a read, since a packet costs less than its count. */
+  close(slice: Slice): void {
+    this.#packets += slice.packets - slice.countedPackets
+    this.#bytes += slice.bytes - slice.countedBytes
+    slice.countedPackets = slice.packets
+    slice.countedBytes = slice.bytes
   }
 
   /** Unblocks whoever waits for this reason in a later turn, behind those that were there before. */

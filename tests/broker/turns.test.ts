@@ -3,8 +3,8 @@ import { FakeJournal } from './fake-journal.ts'
 import { RawClient, connect, pingreq, publish, serveBroker, until } from './raw-client.ts'
 
 /** What one connection handles in one turn, and all together before each gets the least. */
-const slice = { packets: 256, bytes: 65_536 }
-const all = { packets: 1024 }
+const slice = { packets: 1024, bytes: 65_536 }
+const all = { packets: 4096 }
 const least = { packets: 16 }
 
 /** The senders of the journal's records, in their order. */
@@ -88,7 +88,7 @@ describe('a storm of new connections', () => {
       const client = await RawClient.open(served.port)
       storm.push(client)
       client.send(connect(`device-${at}`))
-      await client.received(1)
+      await client.received(1, 30_000)
     }
     const arrivals = Promise.all(Array.from({ length: 600 }, async (_, at) => await arrive(at)))
     let rounds = 0
@@ -97,7 +97,7 @@ describe('a storm of new connections', () => {
       rounds += 1
       const before = connected()
       steady.send(pingreq, publish('t', `${rounds}`, { qos: 1, id: rounds }))
-      await steady.received(1 + 2 * rounds)
+      await steady.received(1 + 2 * rounds, 30_000)
       // The storm does not have to be over before anybody else is served.
       if (before < 600) expect(connected() - before).toBeLessThan(600)
     }

@@ -120,7 +120,7 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'one connection may have a whole turn of the event loop',
     file: 'broker/turns.ts',
-    find: 'if (slice.packets >= (least ? leastPacketsPerTurn : packetsPerTurn)) return false\n',
+    find: 'if (this.packets >= this.maxPackets || this.bytes >= this.maxBytes) return false\n',
     replace: '',
     caughtBy: ['tests/broker/turns.test.ts']
   },
@@ -150,7 +150,7 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'what follows CONNECT is not held until CONNACK',
     file: 'broker/intake.ts',
-    find: "if (host.state === 'opening' && !this.block('connack')) break\n",
+    find: "if (host.state === 'opening' && !this.block('connack')) return\n",
     replace: '',
     caughtBy: ['tests/fuzz/fuzz.test.ts']
   }
