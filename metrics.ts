@@ -103,9 +103,21 @@ export const metricTable = {
     help: 'Publishes by HTTP and replays that wait for the disk, bounded at 10,000.'
   },
   tidegate_mqtt_refusals_kept: { type: 'gauge', process: 'edge', help: 'Refusals kept for operators to see, the last 256.' },
+  tidegate_mqtt_received_ids: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'QoS 2 publishes of all sessions whose PUBREL has not come, bounded at 4,096 a session or four times limits.inFlight.'
+  },
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
   tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
   tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },
+  tidegate_mqtt_retained_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded by limits.retainedBytes.' },
+  tidegate_mqtt_queued: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Messages kept for sessions: those that wait, and those that a persistent one has not acknowledged.'
+  },
+  tidegate_mqtt_queued_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded by limits.queuedBytes.' },
   tidegate_mqtt_sessions: { type: 'gauge', process: 'edge', help: 'Persistent sessions, connected or not.' },
   tidegate_mqtt_route_queue: {
     type: 'gauge',
@@ -146,7 +158,7 @@ export const metricTable = {
   tidegate_mqtt_dropped_total: {
     type: 'counter',
     process: 'edge',
-    help: 'Messages not kept for subscribers, and wills not published, because a bound was reached, by kind.',
+    help: 'Messages that subscribers did not get, and wills not published, because a bound was reached, by kind.',
     labels: ['kind']
   },
 

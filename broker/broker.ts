@@ -9,6 +9,7 @@ import { Listener } from './listener.ts'
 import { Refusals } from './refusals.ts'
 import type { Refusal } from './refusals.ts'
 import { Router } from './routing/router.ts'
+import type { SessionChanges } from './routing/session-changes.ts'
 import { buildStatistics } from './statistics.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import type { BlockReason } from './waiting.ts'
@@ -30,6 +31,8 @@ export interface BrokerOptions {
   readonly clock?: () => number
   /** Clock that is never set, in milliseconds. Default performance.now. */
   readonly monotonic?: () => number
+  /** Hears of what becomes of persistent sessions, and says when that is durable. */
+  readonly sessionChanges?: SessionChanges
 }
 
 /** A publish that does not come from an MQTT connection. */
@@ -55,6 +58,10 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   /** Messages that wait for the disk or their turn to reach subscribers. */
   readonly routeQueue: number
   readonly retained: number
+  readonly retainedBytes: number
+  /** Messages that wait for sessions or that persistent ones have not acknowledged, and their bytes. */
+  readonly queued: number
+  readonly queuedBytes: number
   /** Subscriptions of connected clients. */
   readonly subscriptions: number
   /** Publishes remembered to recognise those that are sent again, and their memory. */
@@ -78,6 +85,7 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
 }
 
 const pollMs = 5
+const monotonicMs = (): number => performance.now()
 
 /**
  * The MQTT side of the edge: MQTT 3.1 and 3.1.1 over TCP. A publish is acknowledged when the journal says that it is
@@ -128,7 +136,8 @@ export class Broker {
         refusals.add(address, undefined, reason)
       }
     })
-    const router = await Router.open({ limits, maxPacketBytes, statistics, log })
+    const { monotonic = monotonicMs, sessionChanges: changes } = options
+    const router = new Router({ limits, maxPacketBytes, statistics, monotonic, changes })
     return new Broker({ options, statistics, refusals, listener, router })
   }
 
@@ -150,11 +159,14 @@ export class Broker {
     return {
       ...this.#statistics,
       routeQueue: this.#router.queued,
-      retained: this.#router.retained,
+      retained: this.#router.retained.size,
+      retainedBytes: this.#router.retained.bytes,
+      queued: this.#router.kept.messages,
+      queuedBytes: this.#router.kept.bytes,
       subscriptions: this.#router.subscriptions,
       remembered: this.#gate?.resends.count ?? 0,
       rememberedBytes: this.#gate?.resends.bytes ?? 0,
-      persistentSessions: this.#gate?.persistentSessions ?? 0,
+      persistentSessions: this.#router.sessions.persistent,
       unacknowledged: this.#gate?.acknowledgements.waiting ?? 0,
       socketsWaiting: this.#listener.waiting,
       unreadBytes: this.#gate?.unread.bytes ?? 0,
@@ -166,6 +178,13 @@ export class Broker {
     }
   }
 
+  /** QoS 2 publishes of all sessions whose PUBREL has not come; a walk over all of them. */
+  receivedIds(): number {
+    let ids = 0
+    for (const { receivedIds } of this.#router.sessions) ids += receivedIds.size
+    return ids
+  }
+
   /** How many connections wait before they handle their next packet, by what they wait for. */
   waitingByReason(): ReadonlyMap<BlockReason, number> {
     return this.#gate?.waitingByReason() ?? new Map<BlockReason, number>()
@@ -174,7 +193,7 @@ export class Broker {
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
   async serve(journal: JournalWriter & JournalTail): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
-    const { monotonic = () => performance.now() } = this.#options
+    const { monotonic = monotonicMs } = this.#options
     const gate = new Gate({
       journal,
       router: this.#router,
@@ -271,6 +290,5 @@ export class Broker {
     gate?.dismissAll()
     await this.#listener.close(Math.max(pollMs, end - performance.now()))
     gate?.close()
-    await this.#router.close()
   }
 }

@@ -9,7 +9,8 @@ import type { Watched } from './keep-alive.ts'
 import { Outbound } from './outbound.ts'
 import { PublisherSide } from './publisher-side.ts'
 import type { Outcome, PublisherHost } from './publisher-side.ts'
-import type { Session } from './sessions.ts'
+import { neverExpires } from './routing/session.ts'
+import type { Session } from './routing/session.ts'
 import { SubscriberSide } from './subscriber-side.ts'
 import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './packets/subscribe-packet.ts'
@@ -125,18 +126,6 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.finish('server stops')
   }
 
-  /** CONNACK 0 has left on the routing side too: packets behind CONNECT are handled from now on. */
-  onOpen(): void {
-    if (this.#state !== 'opening') return
-    this.#state = 'open'
-    this.#gate.connected(this)
-    this.unblock('connack')
-  }
-
-  onRouteReady(): void {
-    this.unblock('route')
-  }
-
   handle(header: number): boolean {
     if (this.#state === 'connect') return this.#handleConnect()
     if (this.#out.isStuck(unreadReplyBytes)) return this.#intake.block('replies')
@@ -152,7 +141,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
       case 4:
       case 5:
       case 7:
-        return this.#packetId() > 0 && this.#passOn()
+        return this.#acknowledge(header >> 4)
       case 8:
       case 10:
         return this.#handleFilters(header >> 4 === 8)
@@ -185,7 +174,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   }
 
   #open(packet: ConnectPacket, clientId: string): boolean {
-    const opened = this.#gate.openSession(clientId, packet.clean, this)
+    const opened = this.#gate.router.sessions.open({ clientId, clean: packet.clean, expirySeconds: packet.clean ? 0 : neverExpires }, this)
     if (opened === undefined) {
       this.refuse('too many persistent sessions', returnCodes.serverUnavailable)
       return false
@@ -199,9 +188,18 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
     const sessionPresent = opened.present && packet.level > 3
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate: this.#gate, session: opened.session })
-    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, sessionPresent })
-    this.#subscriber.connect(this.clientIdBytes, packet.clean)
+    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, session: opened.session })
+    this.#gate.router.whenDurable(() => this.#onOpen(sessionPresent))
     return true
+  }
+
+  /** The client gets its CONNACK 0, and packets behind CONNECT are handled from now on. */
+  #onOpen(sessionPresent: boolean): void {
+    if (this.#state !== 'opening') return
+    this.#state = 'open'
+    this.#subscriber?.open(sessionPresent)
+    this.#gate.connected(this)
+    this.unblock('connack')
   }
 
   #publish(header: number): boolean {
@@ -244,16 +242,15 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
       this.violate(list.fault)
       return false
     }
-    const subscriber = this.#subscriber
-    const filters = this.#session?.filters
-    if (subscriber === undefined || filters === undefined) return false
-    if (subscriber.blocked) return this.#intake.block('route')
-    if (subscribe) {
-      subscriber.subscribe(list, filters, this.#gate.limits.subscriptions)
-      return true
-    }
-    for (const filter of list.filters) filters.delete(filter)
-    return this.#passOn()
+    if (subscribe) this.#subscriber?.subscribe(list, this.#gate.limits.subscriptions)
+    else this.#subscriber?.unsubscribe(list)
+    return true
+  }
+
+  #acknowledge(type: number): boolean {
+    const packetId = this.#packetId()
+    if (packetId > 0) this.#subscriber?.acknowledge(type, packetId)
+    return packetId > 0
   }
 
   /** The packet id of a packet that holds nothing else; 0, and closed, when it does not. */
@@ -262,13 +259,6 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     const packetId = bodyEnd - bodyStart === 2 ? buffer.readUInt16BE(bodyStart) : 0
     if (packetId === 0) this.violate('acknowledgement without a packet id')
     return packetId
-  }
-
-  /** Gives the current packet to the routing side. */
-  #passOn(): boolean {
-    if (this.#subscriber === undefined || this.#subscriber.blocked) return this.#intake.block('route')
-    this.#subscriber.passOn(Buffer.from(this.#intake.parser.buffer.subarray(this.#intake.parser.start, this.#intake.parser.bodyEnd)))
-    return true
   }
 
   #close(): void {
@@ -281,7 +271,6 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#intake.parser.clear()
     if (this.#intake.rate !== undefined) this.#gate.rates.detach(this.#intake.rate)
     this.#gate.disconnected(this, this.#session, wasOpen)
-    this.#subscriber?.close()
     if (this.#will !== undefined && connackSent) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
     this.#gate.endSocket(this.#socket)
   }

@@ -15,8 +15,7 @@ import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Router } from './routing/router.ts'
-import { Sessions } from './sessions.ts'
-import type { Session } from './sessions.ts'
+import type { Session } from './routing/session.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { UnreadBytes } from './unread-bytes.ts'
 import { Waiting } from './waiting.ts'
@@ -67,7 +66,6 @@ export class Gate {
   readonly maxReceivedIds: number
   readonly #options: GateOptions
   readonly #journal: JournalWriter & JournalTail
-  readonly #sessions: Sessions
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
@@ -98,7 +96,6 @@ export class Gate {
       monotonic: options.monotonic
     })
     this.rates = new Rates(options.limits, options.monotonic)
-    this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
     this.#wills = new Wills(
       due => this.#appendWill(due),
       () => {
@@ -106,7 +103,6 @@ export class Gate {
       }
     )
     this.#keepAlive = new KeepAlive(this.#connections, () => this.#onTick())
-    this.router.onOpen(link => link.owner.onRouteOpen())
     this.router.onRoom(() => this.#resume('routing'))
     this.acknowledgements.release(this.#journal.durable)
     this.router.release(this.#journal.durable)
@@ -131,10 +127,6 @@ export class Gate {
   /** Records taken and not durable, wills not taken, messages not routed: what a stop waits for. */
   get unfinished(): number {
     return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued + this.#wills.waiting
-  }
-
-  get persistentSessions(): number {
-    return this.#sessions.persistent
   }
 
   get willsWaiting(): { readonly count: number; readonly bytes: number } {
@@ -169,14 +161,6 @@ export class Gate {
     return anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
   }
 
-  /** The session for a CONNECT; a connection that has it is closed first [MQTT-3.1.4-2]. Undefined when there is no room. */
-  openSession(clientId: string, clean: boolean, connection: Connection): { session: Session; present: boolean } | undefined {
-    this.#sessions.get(clientId)?.connection?.finish('taken over by a new connection')
-    const opened = this.#sessions.open(clientId, clean)
-    if (opened !== undefined) opened.session.connection = connection
-    return opened
-  }
-
   assignClientId(): Buffer {
     return Buffer.from(`tg-${randomUUID()}`)
   }
@@ -190,7 +174,7 @@ export class Gate {
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
     this.#connections.delete(connection)
     this.waiting.delete(connection)
-    if (session?.connection === connection) this.#sessions.detach(session)
+    if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
     this.#noteChange(connection.clientId, false)
@@ -344,7 +328,8 @@ export class Gate {
     if (client !== undefined && record.packetId > 0) this.resends.remember(client, record, ordinal)
     if (wanted) {
       const { qos, retain } = record
-      router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
+      const payload = Buffer.from(record.payload)
+      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties: undefined, expiry: undefined })
       // A journal that does not wait for the disk has told of it already.
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
@@ -375,6 +360,7 @@ export class Gate {
     this.resends.expire()
     this.rates.expire()
     this.unread.look()
+    this.router.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }

@@ -7,7 +7,10 @@ export interface OutboundHost {
   violate(reason: string): void
 }
 
-/** What leaves on one socket: replies of the present turn, acknowledgements of the present commit, aedes' packets. */
+/** More than this is handed to the socket piece by piece instead of being copied together. */
+const copiedBytes = 65_536
+
+/** What leaves on one socket: replies and messages of the present turn, acknowledgements of the present commit. */
 export class Outbound implements Unread {
   readonly #host: OutboundHost
   readonly #socket: Socket
@@ -16,6 +19,7 @@ export class Outbound implements Unread {
   #sentBytes = 0
   readonly #replies: Buffer[] = []
   readonly #staged: number[] = []
+  #replyBytes = 0
 
   constructor(options: {
     readonly host: OutboundHost
@@ -29,12 +33,18 @@ export class Outbound implements Unread {
     this.#unread = options.unread
   }
 
+  /** Bytes that wait for the client to read them. */
   get waitingBytes(): number {
+    return this.#socket.writableLength + this.#replyBytes
+  }
+
+  /** Those of them that the socket has; none when it is destroyed. */
+  get unreadBytes(): number {
     return this.#socket.destroyed ? 0 : this.#socket.writableLength
   }
 
   get readBytes(): number {
-    return this.#sentBytes - this.waitingBytes
+    return this.#sentBytes - this.unreadBytes
   }
 
   /** True when the client reads too little and more than so many bytes wait. */
@@ -42,9 +52,10 @@ export class Outbound implements Unread {
     return this.#socket.writableLength > bytes && this.#socket.writableNeedDrain
   }
 
-  /** Takes a reply for `flush`. */
+  /** Takes a packet, or a part of one, for `flush`; the bytes must not change any more. */
   reply(bytes: Buffer): void {
     this.#replies.push(bytes)
+    this.#replyBytes += bytes.length
   }
 
   /** Writes the replies of this turn in one write. */
@@ -52,8 +63,11 @@ export class Outbound implements Unread {
     const replies = this.#replies
     const [first] = replies
     if (first === undefined) return
-    this.send(replies.length === 1 ? first : Buffer.concat(replies))
+    if (replies.length === 1) this.send(first)
+    else if (this.#replyBytes <= copiedBytes) this.send(Buffer.concat(replies, this.#replyBytes))
+    else this.#sendAll(replies)
     replies.length = 0
+    this.#replyBytes = 0
   }
 
   /** Takes an acknowledgement (type << 16 | packet id) for `writeStaged`; true when it is the first one. */
@@ -78,18 +92,32 @@ export class Outbound implements Unread {
     this.send(bytes)
   }
 
-  /** False when the socket asks to wait for 'drain'. */
-  send(bytes: Buffer): boolean {
-    const socket = this.#socket
-    this.#statistics.bytesSent += bytes.length
-    this.#sentBytes += bytes.length
-    const wantsMore = socket.write(bytes)
-    if (socket.writableLength > 0 || this.#unread.has(this)) this.#unread.note(this)
-    return wantsMore
+  send(bytes: Buffer): void {
+    this.#write(bytes)
+    this.#note()
   }
 
   drop(reason: string): void {
     this.#host.violate(reason)
     this.#socket.destroy()
+  }
+
+  /** One system call for all, without a copy. */
+  #sendAll(replies: readonly Buffer[]): void {
+    this.#socket.cork()
+    for (const bytes of replies) this.#write(bytes)
+    this.#socket.uncork()
+    this.#note()
+  }
+
+  #write(bytes: Buffer): void {
+    this.#statistics.bytesSent += bytes.length
+    this.#sentBytes += bytes.length
+    this.#socket.write(bytes)
+  }
+
+  /** The kernel takes what a client reads at once: only what it did not take is anybody's business. */
+  #note(): void {
+    if (this.#socket.writableLength > 0 || this.#unread.has(this)) this.#unread.note(this)
   }
 }

@@ -1,7 +1,7 @@
 /** What leaves on one socket. */
 export interface Unread {
   /** Bytes that wait for the client to read them; 0 once the socket is destroyed. */
-  readonly waitingBytes: number
+  readonly unreadBytes: number
   /** Bytes that no longer wait. */
   readonly readBytes: number
   /** Ends the connection, and frees what waits. */
@@ -41,7 +41,7 @@ export class UnreadBytes {
 
   /** Notes what waits now; it replaces what was noted before. */
   note(unread: Unread): void {
-    const bytes = unread.waitingBytes
+    const bytes = unread.unreadBytes
     const noted = this.#noted.get(unread)
     this.#bytes += bytes - (noted?.bytes ?? 0)
     if (bytes === 0) this.#noted.delete(unread)

@@ -5,7 +5,7 @@ import { Wheel } from './wheel.ts'
 /** What a connection can wait for before it handles its next packet. */
 export type BlockReason = (typeof blockReasons)[number]
 
-export const blockReasons = ['connack', 'inFlight', 'rate', 'journal', 'routing', 'route', 'replies', 'turn', 'stop'] as const
+export const blockReasons = ['connack', 'inFlight', 'rate', 'journal', 'routing', 'replies', 'turn', 'stop'] as const
 
 /** Whoever waits. */
 export interface Waiter {

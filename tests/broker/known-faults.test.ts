@@ -96,24 +96,26 @@ describe('what other brokers fell over', () => {
     ['zeros', Buffer.alloc(65_000)]
   ])('a first packet that is not CONNECT ends its socket by its first byte: %s', async (_name, bytes) => {
     // No interval runs, so nothing here waits for the five seconds.
-    using _clock = fakeIntervals()
+    using clock = fakeIntervals()
     await using served = await serveBroker()
     using client = await RawClient.open(served.port)
     client.send(bytes)
     await client.untilClosed()
+    clock.advance(6000)
     expect(client.packets).toEqual([])
     expect([...served.broker.stats.refusedByReason]).toEqual([['first packet is not CONNECT', 1]])
     expect(served.broker.stats).toMatchObject({ heldBytes: 0, connections: 0 })
   })
 
   test('a CONNECT that declares more than 64 KiB is refused at once, whatever comes of it', async () => {
-    using _clock = fakeIntervals()
+    using clock = fakeIntervals()
     await using served = await serveBroker()
     for (const declared of ['81800410', 'ffffff7f', '80808001']) {
       using client = await RawClient.open(served.port)
       client.send(Buffer.from(`10${declared}`, 'hex'))
       await client.untilClosed()
     }
+    clock.advance(6000)
     expect([...served.broker.stats.refusedByReason]).toEqual([['packet is too large', 3]])
   })
 

@@ -6,13 +6,13 @@ import { RawClient, pingreq, serveBroker, until } from './raw-client.ts'
 
 /** A client's socket in numbers. */
 class Peer implements Unread {
-  waitingBytes = 0
+  unreadBytes = 0
   readBytes = 0
   readonly reasons: string[] = []
 
   drop(reason: string): void {
     this.reasons.push(reason)
-    this.waitingBytes = 0
+    this.unreadBytes = 0
   }
 }
 
@@ -27,7 +27,7 @@ describe('what clients have not read', () => {
       [frozen, 20],
       [large, 60]
     ] as const) {
-      peer.waitingBytes = bytes
+      peer.unreadBytes = bytes
       unread.note(peer)
     }
     expect(unread.bytes).toBe(100)
@@ -36,15 +36,15 @@ describe('what clients have not read', () => {
     unread.look()
     await nextTurn()
     expect([slow, frozen, large].flatMap(({ reasons }) => reasons)).toEqual([])
-    slow.waitingBytes = 21
+    slow.unreadBytes = 21
     unread.note(slow)
     unread.note(slow)
     await nextTurn()
     expect([slow, frozen, large].map(({ reasons }) => reasons.length)).toEqual([0, 1, 0])
     expect(frozen.reasons).toEqual(['it has read nothing for longest when too many bytes waited for clients to read them'])
     expect(unread.bytes).toBe(81)
-    large.waitingBytes = 0
-    slow.waitingBytes = 0
+    large.unreadBytes = 0
+    slow.unreadBytes = 0
     unread.look()
     expect([unread.bytes, unread.has(slow), unread.has(large)]).toEqual([0, false, false])
   })
@@ -53,10 +53,10 @@ describe('what clients have not read', () => {
     const unread = new UnreadBytes(100)
     const [first, second] = [new Peer(), new Peer()]
     for (const peer of [first, second]) {
-      peer.waitingBytes = 60
+      peer.unreadBytes = 60
       unread.note(peer)
     }
-    first.waitingBytes = 0
+    first.unreadBytes = 0
     await nextTurn()
     expect([first.reasons, second.reasons, unread.bytes]).toEqual([[], [], 60])
   })

@@ -152,6 +152,6 @@ export const edgeFaults: readonly Fault[] = [
     file: 'broker/intake.ts',
     find: "if (host.state === 'opening' && !this.block('connack')) return\n",
     replace: '',
-    caughtBy: ['tests/fuzz/fuzz.test.ts']
+    caughtBy: ['tests/broker/session-changes.test.ts']
   }
 ]
