@@ -108,6 +108,8 @@ export const metricTable = {
     process: 'edge',
     help: 'QoS 2 publishes of all sessions whose PUBREL has not come, bounded at 4,096 a session or four times limits.inFlight.'
   },
+  tidegate_mqtt_topic_alias_bytes: { type: 'gauge', process: 'edge', help: 'Bytes of topics behind the topic aliases of MQTT 5 clients.' },
+  tidegate_mqtt_wills_delayed: { type: 'gauge', process: 'edge', help: 'Wills of MQTT 5 clients whose delay is not over.' },
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
   tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
   tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },

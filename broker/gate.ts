@@ -9,6 +9,9 @@ import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
+import { routedProperties } from './packets/publish5-packet.ts'
+import { reasonCodes } from './packets/reason-codes.ts'
+import type { Fault } from './packets/reason-codes.ts'
 import type { PublisherHost } from './publisher-side.ts'
 import { Rates } from './rates.ts'
 import type { Refusals } from './refusals.ts'
@@ -16,6 +19,7 @@ import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
+import type { SessionRequest } from './routing/sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { UnreadBytes } from './unread-bytes.ts'
 import { Waiting } from './waiting.ts'
@@ -27,7 +31,7 @@ import type { DueWill } from './wills.ts'
 export const notTaken = { journal: -1, routing: -2 } as const
 
 /** A record's parts as append takes them, without what the gate fills in. */
-export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'received'>
+export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'properties' | 'received'>
 
 export interface GateOptions {
   readonly journal: JournalWriter & JournalTail
@@ -147,6 +151,11 @@ export class Gate {
     return counts
   }
 
+  /** Wills whose delay is not over. */
+  get delayedWills(): number {
+    return this.#wills.delayed
+  }
+
   add(connection: Connection): void {
     this.#connections.add(connection)
   }
@@ -155,10 +164,20 @@ export class Gate {
    * Why a client may not come in, or undefined. User names and passwords are recorded, never checked: until there is a
    * credential store every client counts as anonymous.
    */
-  admit(connection: Connection): string | undefined {
+  admit(connection: Connection): Fault | undefined {
     const { anonymous } = this.#options
     if (anonymous === 'any' || (anonymous === 'loopback' && isLoopback(connection.address))) return undefined
-    return anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+    const fault = anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+    return { fault, code: reasonCodes.notAuthorized }
+  }
+
+  /** The session for a CONNECT, or undefined when there is no room for it. */
+  openSession(request: SessionRequest, connection: Connection): { readonly session: Session; readonly present: boolean } | undefined {
+    const opened = this.router.sessions.open(request, connection)
+    // What the last connection left is due when its session has ended, and not when that goes on [MQTT-3.1.3-9].
+    if (opened?.present === true) this.#wills.cancel(request.clientId)
+    else this.#wills.expedite(request.clientId)
+    return opened
   }
 
   assignClientId(): Buffer {
@@ -229,6 +248,7 @@ export class Gate {
     record.dup = publish.dup
     record.will = false
     record.packetId = publish.packetId
+    record.properties = undefined
     record.received = undefined
     return record
   }
@@ -259,8 +279,11 @@ export class Gate {
     })
   }
 
-  publishWill(due: DueWill): void {
-    this.#wills.add(due)
+  /** Publishes the will of a connection that has ended, when its delay is over or its session ends, whichever is first. */
+  publishWill(due: DueWill, session: Session): void {
+    const delaySeconds = Math.min(due.will.delaySeconds, session.expirySeconds)
+    if (delaySeconds === 0) this.#wills.add(due)
+    else this.#wills.delay(session.clientId, due, this.#options.monotonic() + delaySeconds * 1000)
   }
 
   /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
@@ -284,6 +307,7 @@ export class Gate {
   /** Handles no further packets: what clients send from now on stays unacknowledged. */
   stopReading(): void {
     for (const connection of this.#connections) connection.stopReading()
+    this.#wills.expediteAll()
   }
 
   /** Why the journal does not take a publish at the moment. */
@@ -329,7 +353,9 @@ export class Gate {
     if (wanted) {
       const { qos, retain } = record
       const payload = Buffer.from(record.payload)
-      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties: undefined, expiry: undefined })
+      const { properties, expirySeconds } = routedProperties(record.properties)
+      const expiry = expirySeconds === undefined ? undefined : { seconds: expirySeconds, takenMs: this.#options.monotonic() }
+      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties, expiry })
       // A journal that does not wait for the disk has told of it already.
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
@@ -337,8 +363,8 @@ export class Gate {
   }
 
   #appendWill({ clientId, user, will }: DueWill): boolean {
-    const { topic, payload, qos, retain } = will
-    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, received: undefined }) < 0) return false
+    const { topic, payload, qos, retain, properties } = will
+    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, properties, received: undefined }) < 0) return false
     this.statistics.wills += 1
     return true
   }
@@ -360,6 +386,7 @@ export class Gate {
     this.resends.expire()
     this.rates.expire()
     this.unread.look()
+    this.#wills.tick(this.#options.monotonic())
     this.router.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')

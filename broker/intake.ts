@@ -1,4 +1,6 @@
 import type { Socket } from 'node:net'
+import { endings } from './endings.ts'
+import type { Ending } from './endings.ts'
 import type { Gate } from './gate.ts'
 import type { Holder } from './held-bytes.ts'
 import type { Outbound } from './outbound.ts'
@@ -25,7 +27,7 @@ export interface IntakeHost extends Waiter, Holder {
   lastTick: number
   /** Handles the packet that the parser is at; false when it blocked the connection or closed it. */
   handle(header: number): boolean
-  finish(reason: string): void
+  finish(ending: Ending): void
 }
 
 /**
@@ -117,7 +119,7 @@ export class Intake {
   #onEnd(): void {
     this.#inputEnded = true
     // What waits behind a blocked publish is still the client's word: a publisher may send and leave.
-    if (this.#blocked === undefined) this.#host.finish('client closed the socket')
+    if (this.#blocked === undefined) this.#host.finish(endings.closedByClient)
   }
 
   #drain(): void {
@@ -129,7 +131,7 @@ export class Intake {
     if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
     this.#out.flush()
     this.#accountHeld()
-    if (this.#inputEnded && this.#blocked === undefined) this.#host.finish('client closed the socket')
+    if (this.#inputEnded && this.#blocked === undefined) this.#host.finish(endings.closedByClient)
     this.#gate.releaseOverdue()
   }
 
@@ -142,13 +144,13 @@ export class Intake {
       // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
       if (host.state === 'opening' && !this.block('connack')) return
       if (host.state === 'connect' && parser.pendingBytes > 0 && parser.firstByte !== connectHeader) {
-        host.violate('first packet is not CONNECT')
+        host.violate(endings.notConnect)
         return
       }
       const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) return
       if (status !== frameStatus.complete) {
-        host.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
+        host.violate(status === frameStatus.tooLarge ? endings.tooLarge : endings.header)
         return
       }
       if (!slice.take(parser.bodyEnd - parser.start)) {

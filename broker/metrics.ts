@@ -20,6 +20,8 @@ export function bindBrokerMetrics(metrics: Metrics, broker: Broker): void {
   metrics.bind('tidegate_mqtt_foreign_publishes_waiting', () => broker.stats.foreignWaiting)
   metrics.bind('tidegate_mqtt_refusals_kept', () => broker.stats.refusalsKept)
   metrics.bind('tidegate_mqtt_received_ids', () => broker.receivedIds())
+  metrics.bind('tidegate_mqtt_topic_alias_bytes', () => broker.stats.topicAliasBytes)
+  metrics.bind('tidegate_mqtt_wills_delayed', () => broker.stats.delayedWills)
   metrics.bind('tidegate_mqtt_unacknowledged', () => broker.stats.unacknowledged)
   metrics.bind('tidegate_mqtt_subscriptions', () => broker.stats.subscriptions)
   metrics.bind('tidegate_mqtt_retained', () => broker.stats.retained)

@@ -5,7 +5,7 @@ export interface Unread {
   /** Bytes that no longer wait. */
   readonly readBytes: number
   /** Ends the connection, and frees what waits. */
-  drop(reason: string): void
+  drop(): void
 }
 
 interface Noted {
@@ -79,7 +79,7 @@ export class UnreadBytes {
     this.look()
     for (const [unread, noted] of this.#noted) {
       if (this.#bytes <= this.#limit) return
-      unread.drop('it has read nothing for longest when too many bytes waited for clients to read them')
+      unread.drop()
       // Closing writes what was left to write, and may have noted that nothing waits any more.
       if (this.#noted.delete(unread)) this.#bytes -= noted.bytes
     }

@@ -133,7 +133,7 @@ export class FakeJournal implements JournalWriter, JournalTail {
       qos,
       retain,
       packetId,
-      properties
+      properties: properties === undefined ? undefined : Buffer.from(properties)
     })
   }
 }
