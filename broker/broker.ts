@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import type { JournalTail, JournalWriter } from '../journal/record.ts'
+import type { ConnectionsChange } from './connection-changes.ts'
 import { Connection } from './connection.ts'
 import { Gate, notTaken } from './gate.ts'
 import type { Publish } from './gate.ts'
@@ -15,6 +16,7 @@ import type { BrokerStatistics } from './statistics.ts'
 import type { BlockReason } from './waiting.ts'
 import { topicNameFault } from './packets/topics.ts'
 
+export type { ConnectionsChange } from './connection-changes.ts'
 export type { Refusal } from './refusals.ts'
 export type { BrokerStatistics } from './statistics.ts'
 
@@ -45,12 +47,6 @@ export interface ForeignPublish {
   readonly received?: { readonly ms: number; readonly subNs: number }
   /** Subscribers do not get it. */
   readonly unrouted?: boolean
-}
-
-/** Client ids that came or went since the last call. */
-export interface ConnectionsChange {
-  readonly connected: readonly string[]
-  readonly disconnected: readonly string[]
 }
 
 /** Counters since the start and gauges of now. */

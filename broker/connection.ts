@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { endSocket } from './end-socket.ts'
 import { endings, silent } from './endings.ts'
 import type { Ending } from './endings.ts'
 import { decodeAcknowledgement, decodeAcknowledgement5 } from './packets/acknowledgement-packet.ts'
@@ -330,7 +331,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#subscriber?.close()
     if (connackSent) this.#leaveWill()
-    this.#gate.endSocket(this.#socket)
+    endSocket(this.#socket)
   }
 
   #leaveWill(): void {

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto'
-import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
+import { ConnectionChanges } from './connection-changes.ts'
+import type { ConnectionsChange } from './connection-changes.ts'
 import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
@@ -45,14 +46,11 @@ export interface GateOptions {
   /** Clock that is never set, in ms. */
   readonly monotonic: () => number
   /** Called at most once a turn with the client ids that came and went. */
-  readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
+  readonly onConnections: (change: ConnectionsChange) => void
 }
 
 /** Publishes from elsewhere than MQTT that wait for the disk at most. */
 const maxForeignPublishes = 10_000
-/** Time that a client has to close its side after ours, in milliseconds. */
-const lingerMs = 1000
-
 /** What all connections share: the journal, the acknowledgements, the sessions, and who waits for what. */
 export class Gate {
   readonly router: Router
@@ -73,14 +71,15 @@ export class Gate {
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
+  readonly #changes: ConnectionChanges
   readonly #durableWaiters: { readonly ordinal: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = []
   readonly #detach: (() => void)[]
-  #changes = new Map<string, boolean>()
   /** One object for all records: append copies. */
   readonly #record: AppendRecord = blankRecord()
 
   constructor(options: GateOptions) {
     this.#options = options
+    this.#changes = new ConnectionChanges(options.onConnections)
     this.#journal = options.journal
     this.router = options.router
     this.limits = options.limits
@@ -187,7 +186,7 @@ export class Gate {
   connected(connection: Connection): void {
     this.statistics.connectsAccepted += 1
     this.statistics.connections += 1
-    this.#noteChange(connection.clientId, true)
+    this.#changes.note(connection.clientId, true)
   }
 
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
@@ -196,7 +195,7 @@ export class Gate {
     if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
-    this.#noteChange(connection.clientId, false)
+    this.#changes.note(connection.clientId, false)
   }
 
   countRefusal(address: string, clientId: string | undefined, reason: string): void {
@@ -291,19 +290,6 @@ export class Gate {
     if (this.acknowledgements.overdue) this.#onDurable(this.acknowledgements.durable)
   }
 
-  /** Sends what is written, then the end; what the client still sends is read away, so that it gets all of it. */
-  endSocket(socket: Socket): void {
-    if (socket.destroyed) return
-    socket.removeAllListeners('data')
-    socket.on('error', () => {})
-    socket.resume()
-    socket.once('end', () => socket.destroySoon())
-    if (socket.readableEnded) socket.destroySoon()
-    else socket.end()
-    const linger = setTimeout(() => socket.destroy(), lingerMs).unref()
-    socket.once('close', () => clearTimeout(linger))
-  }
-
   /** Handles no further packets: what clients send from now on stays unacknowledged. */
   stopReading(): void {
     for (const connection of this.#connections) connection.stopReading()
@@ -395,21 +381,6 @@ export class Gate {
   #resume(reason: 'journal' | 'routing'): void {
     this.#wills.retry()
     this.waiting.resume(reason)
-  }
-
-  #noteChange(clientId: string | undefined, connected: boolean): void {
-    if (clientId === undefined) return
-    if (this.#changes.size === 0) setImmediate(() => this.#tellChanges())
-    this.#changes.set(clientId, connected)
-  }
-
-  #tellChanges(): void {
-    const changes = this.#changes
-    this.#changes = new Map()
-    const connected: string[] = []
-    const disconnected: string[] = []
-    for (const [clientId, isConnected] of changes) (isConnected ? connected : disconnected).push(clientId)
-    this.#options.onConnections({ connected, disconnected })
   }
 }
 

@@ -18,7 +18,7 @@ describe('a turn of the event loop', () => {
     // Both are in the kernel before the server's turn comes: the two ends share one thread.
     flooding.send(...Array.from({ length: 20_000 }, (_, at) => publish('t', `${at}`)))
     honest.send(publish('t', 'honest', { qos: 1, id: 1 }))
-    await until(() => served.journal.records.length === 20_001, 'all are handled')
+    await until(() => served.journal.records.length === 20_001, 'all are handled', 30_000)
     expect(senders(served.journal).indexOf('honest')).toBeLessThanOrEqual(2 * slice.packets)
   })
 
@@ -29,20 +29,20 @@ describe('a turn of the event loop', () => {
     const large = 'x'.repeat(16_000)
     flooding.send(...Array.from({ length: 60 }, () => publish('t', large)))
     honest.send(publish('t', 'honest', { qos: 1, id: 1 }))
-    await until(() => served.journal.records.length === 61, 'all are handled')
+    await until(() => served.journal.records.length === 61, 'all are handled', 30_000)
     expect(senders(served.journal).indexOf('honest')).toBeLessThanOrEqual(2 * Math.ceil(slice.bytes / large.length))
   })
 
-  test('a hundred floods delay one publish by what a turn holds, and each other by a slice', async () => {
+  test('forty floods delay one publish by what a turn holds, and each other by a slice', async () => {
     await using served = await serveBroker()
-    const floods = await Promise.all(Array.from({ length: 100 }, (_, at) => RawClient.connect(served.port, `flood-${at}`)))
+    const floods = await Promise.all(Array.from({ length: 40 }, (_, at) => RawClient.connect(served.port, `flood-${at}`)))
     using honest = await RawClient.connect(served.port, 'honest')
     for (const flood of floods) flood.send(...Array.from({ length: 1500 }, (_, at) => publish('t', `${at}`)))
     honest.send(publish('t', 'honest', { qos: 1, id: 1 }))
-    await until(() => served.journal.records.length === 150_001, 'all are handled')
+    await until(() => served.journal.records.length === 60_001, 'all are handled', 30_000)
     for (const flood of floods) flood.socket.destroy()
     const order = senders(served.journal)
-    expect(order.indexOf('honest')).toBeLessThanOrEqual(all.packets + slice.packets + 101 * least.packets)
+    expect(order.indexOf('honest')).toBeLessThanOrEqual(all.packets + slice.packets + 41 * least.packets)
     const handled = new Map(floods.map((_, at) => [`flood-${at}`, 0]))
     // Until the first one is through, nobody is a round ahead of another.
     for (const sender of order) {
