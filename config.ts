@@ -8,6 +8,8 @@ export interface Config {
     readonly port: number
     /** Largest packet accepted after CONNECT, in bytes. */
     readonly maxPacketBytes: number
+    /** Longest keep alive of a client of MQTT 5, in ms; below 65535 s it holds for those that ask for none too. */
+    readonly maxKeepAlive: number
   }
   readonly http: {
     readonly host: string

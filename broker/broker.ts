@@ -26,6 +26,8 @@ export interface BrokerOptions {
   readonly port: number
   /** Largest packet after CONNECT, in bytes. */
   readonly maxPacketBytes: number
+  /** Longest keep alive of a client of MQTT 5, in ms. Default 65535 s, which is no bound. */
+  readonly maxKeepAlive?: number
   readonly anonymous: Config['access']['anonymous']
   readonly limits: Config['limits']
   readonly log: Logger
@@ -83,6 +85,7 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
 }
 
 const pollMs = 5
+const unboundedKeepAliveMs = 65_535_000
 const monotonicMs = (): number => performance.now()
 
 /**
@@ -192,7 +195,7 @@ export class Broker {
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
   async serve(journal: JournalWriter & JournalTail): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
-    const { monotonic = monotonicMs } = this.#options
+    const { monotonic = monotonicMs, maxKeepAlive = unboundedKeepAliveMs } = this.#options
     const gate = new Gate({
       journal,
       router: this.#router,
@@ -203,6 +206,7 @@ export class Broker {
       refusals: this.#refusals,
       log,
       monotonic,
+      maxKeepAliveSeconds: Math.ceil(maxKeepAlive / 1000),
       onConnections: change => {
         for (const listener of this.#connectionListeners) listener(change)
       }

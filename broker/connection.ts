@@ -3,7 +3,7 @@ import { endSocket } from './end-socket.ts'
 import { endings, silent } from './endings.ts'
 import type { Ending } from './endings.ts'
 import { decodeAcknowledgement, decodeAcknowledgement5 } from './packets/acknowledgement-packet.ts'
-import { encodeConnack, encodeConnack5, encodeRefusal } from './packets/connack-packet.ts'
+import { encodeConnack, encodeConnack5, encodeRefusal, setSessionPresent } from './packets/connack-packet.ts'
 import { decodeConnect } from './packets/connect-packet.ts'
 import type { ConnectPacket, ProtocolLevel, Will } from './packets/connect-packet.ts'
 import { decodeDisconnect, encodeDisconnect } from './packets/disconnect-packet.ts'
@@ -13,7 +13,7 @@ import type { Fault } from './packets/reason-codes.ts'
 import type { Gate } from './gate.ts'
 import { Intake, pingResponse } from './intake.ts'
 import type { ConnectionState, IntakeHost } from './intake.ts'
-import { ticksOf } from './keep-alive.ts'
+import { grantedKeepAlive, ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
 import { Outbound } from './outbound.ts'
 import { PublisherSide } from './publisher-side.ts'
@@ -115,7 +115,8 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   refuse(fault: Fault): void {
     if (this.#state === 'closed') return
     this.#gate.countRefusal(this.address, this.clientId, fault.fault)
-    const refusal = this.#state === 'connect' && this.#level !== undefined ? encodeRefusal(fault, this.#level) : undefined
+    const refusal =
+      this.#state === 'connect' && this.#level !== undefined ? encodeRefusal(fault, this.#level, this.#maximumPacketBytes) : undefined
     if (refusal !== undefined) this.#out.send(refusal)
     this.#close(fault)
   }
@@ -195,6 +196,11 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   #open(packet: ConnectPacket, clientId: string): boolean {
     const { level, clean, sessionExpirySeconds: expirySeconds } = packet
     const gate = this.#gate
+    const publishing5 = level === 5 ? new Publishing5(gate.limits.inFlight, gate.statistics) : undefined
+    const asked = packet.keepAliveSeconds
+    const keepAliveSeconds = level === 5 ? grantedKeepAlive(asked, gate.maxKeepAliveSeconds) : asked
+    const connack = publishing5 === undefined ? encodeConnack() : this.#connack5(packet, publishing5, keepAliveSeconds)
+    if (connack.length > packet.maximumPacketBytes) return this.#refuse(endings.maximumPacketSize)
     const opened = gate.openSession({ clientId, clean, expirySeconds }, this)
     if (opened === undefined) return this.#refuse(endings.tooManySessions)
     const { session, present: resumed } = opened
@@ -204,22 +210,23 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.user = packet.user
     this.#intake.rate = gate.rates.attach(clientId)
     this.#intake.parser.level = level
-    this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
-    const publishing5 = level === 5 ? new Publishing5(gate.limits.inFlight, gate.statistics) : undefined
-    const connack =
-      publishing5 === undefined
-        ? encodeConnack(resumed && level > 3)
-        : encodeConnack5({
-            sessionPresent: resumed,
-            receiveMaximum: publishing5.receiveMaximum,
-            maximumPacketBytes: gate.maxPacketBytes,
-            topicAliasMaximum: publishing5.aliases.maximum,
-            assignedClientId: packet.clientId.length > 0 ? undefined : clientId
-          })
+    this.silentTicks = ticksOf(keepAliveSeconds * 1500)
+    // MQTT 3.1 knows no session present.
+    if (resumed && level > 3) setSessionPresent(connack)
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate, session, resumed, publishing5 })
     this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: gate.router, session, packet })
     gate.router.whenDurable(() => this.#onOpen(connack))
     return true
+  }
+
+  #connack5(asked: ConnectPacket, { receiveMaximum, aliases }: Publishing5, keepAliveSeconds: number): Buffer {
+    return encodeConnack5({
+      receiveMaximum,
+      maximumPacketBytes: this.#gate.maxPacketBytes,
+      topicAliasMaximum: aliases.maximum,
+      assignedClientId: asked.clientId.length > 0 ? undefined : this.clientId,
+      serverKeepAliveSeconds: asked.keepAliveSeconds === keepAliveSeconds ? undefined : keepAliveSeconds
+    })
   }
 
   /** The client gets its CONNACK 0, and packets behind CONNECT are handled from now on. */
@@ -305,7 +312,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     if ('fault' in list) return this.#violate(list)
     if ('requests' in list) this.#subscriber?.subscribe5(list, this.#gate.limits.subscriptions)
     else this.#subscriber?.unsubscribe5(list)
-    return true
+    return !this.closed
   }
 
   #violate(fault: Fault): false {

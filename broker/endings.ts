@@ -20,6 +20,7 @@ export const endings = {
   secondConnect: protocolError('second CONNECT'),
   header: malformed('packet header is malformed'),
   tooLarge: { fault: 'packet is too large', code: reasonCodes.packetTooLarge },
+  maximumPacketSize: { fault: 'maximum packet size is too small for what the client asked for', code: reasonCodes.packetTooLarge },
   pingBody: malformed('PINGREQ has a body'),
   disconnectBody: malformed('DISCONNECT has a body'),
   auth: protocolError('AUTH without an authentication method'),

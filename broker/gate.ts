@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
+import { refusalOf } from '../journal/refusal.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import { ConnectionChanges } from './connection-changes.ts'
@@ -39,6 +40,7 @@ export interface GateOptions {
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
+  readonly maxKeepAliveSeconds: number
   readonly anonymous: Config['access']['anonymous']
   readonly statistics: BrokerStatistics
   readonly refusals: Refusals
@@ -56,6 +58,7 @@ export class Gate {
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
+  readonly maxKeepAliveSeconds: number
   readonly statistics: BrokerStatistics
   readonly log: Logger
   readonly acknowledgements = new Acknowledgements()
@@ -84,6 +87,7 @@ export class Gate {
     this.router = options.router
     this.limits = options.limits
     this.maxPacketBytes = options.maxPacketBytes
+    this.maxKeepAliveSeconds = options.maxKeepAliveSeconds
     this.statistics = options.statistics
     this.log = options.log
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
@@ -296,16 +300,14 @@ export class Gate {
     this.#wills.expediteAll()
   }
 
+  /** True when the journal takes records again as soon as the disk has caught up. */
+  get journalBehind(): boolean {
+    return this.#journal.state === 'behind'
+  }
+
   /** Why the journal does not take a publish at the moment. */
   journalRefusal(): TidegateError {
-    switch (this.#journal.state) {
-      case 'full':
-        return new TidegateError('TG_JOURNAL_FULL', 'the journal is full')
-      case 'closed':
-        return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
-      default:
-        return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written')
-    }
+    return refusalOf(this.#journal.state)
   }
 
   /** Ends all connections. */

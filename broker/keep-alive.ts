@@ -11,6 +11,14 @@ export interface Watched {
 
 const tickMs = 250
 
+const unboundedSeconds = 65_535
+
+/** The keep alive that a client of MQTT 5 gets, which may be told to keep another than it asked for [MQTT-3.1.2-21]; 0 is none. */
+export function grantedKeepAlive(askedSeconds: number, maxSeconds: number): number {
+  if (askedSeconds === 0) return maxSeconds < unboundedSeconds ? maxSeconds : 0
+  return Math.min(askedSeconds, maxSeconds)
+}
+
 /** Ticks of a period, rounded up. */
 export function ticksOf(milliseconds: number): number {
   return Math.ceil(milliseconds / tickMs)

@@ -48,6 +48,7 @@ export class SubscriberSide implements Subscriber {
   readonly #out: Outbound
   readonly #router: Router
   readonly #session: Session
+  readonly #maximumPacketBytes: number
   /** Of a client of MQTT 5. */
   readonly #publishes5: PublishesOut5 | undefined
   #connackSent = false
@@ -60,6 +61,7 @@ export class SubscriberSide implements Subscriber {
     const { out, router, packet } = options
     const { statistics, monotonic: now } = router
     this.receiveMaximum = packet.receiveMaximum
+    this.#maximumPacketBytes = packet.maximumPacketBytes
     this.#publishes5 = packet.level === 5 ? new PublishesOut5({ out, packet, statistics, now }) : undefined
   }
 
@@ -170,6 +172,10 @@ export class SubscriberSide implements Subscriber {
 
   /** Answers when the change is durable that the session went through. */
   #answer(packet: Buffer): void {
+    if (packet.length > this.#maximumPacketBytes) {
+      this.#host.violate(endings.maximumPacketSize)
+      return
+    }
     this.#router.whenDurable(() => {
       if (!this.#host.closed) this.#out.reply(packet)
       this.#out.flush()

@@ -44,6 +44,13 @@ export const configTable = {
     default: '256KiB',
     about: 'Largest packet of a connected client; a larger one closes its connection.'
   },
+  'mqtt.maxKeepAlive': {
+    kind: 'duration',
+    min: '1s',
+    max: '65535s',
+    default: '65535s',
+    about: 'Longest keep alive that an MQTT 5 client is granted; below the default one that asks for none is told to keep it too.'
+  },
 
   'http.host': { kind: 'text', default: '127.0.0.1', about: 'Address that HTTP listens on.' },
   'http.port': { ...port, default: 8080, about: 'Port of the page and the API; 0 takes a free one and the log says which.' },

@@ -6,7 +6,6 @@ import type { Fault } from './reason-codes.ts'
 
 /** What an MQTT 5 client learns when it is accepted (§3.2.2.3). */
 export interface Acceptance {
-  readonly sessionPresent: boolean
   readonly receiveMaximum: number
   readonly maximumPacketBytes: number
   readonly topicAliasMaximum: number
@@ -16,17 +15,22 @@ export interface Acceptance {
   readonly serverKeepAliveSeconds?: number | undefined
 }
 
-/** CONNACK 0 of MQTT 3.x. */
-export function encodeConnack(sessionPresent: boolean): Buffer {
-  return Buffer.from([0x20, 2, sessionPresent ? 1 : 0, 0])
+/** CONNACK 0 of MQTT 3.x, for a session that was not there. */
+export function encodeConnack(): Buffer {
+  return Buffer.from([0x20, 2, 0, 0])
+}
+
+/** Says in a CONNACK 0 of any version that the session was there; it has fewer than 128 bytes. */
+export function setSessionPresent(connack: Buffer): void {
+  connack[2] = 1
 }
 
 /**
- * CONNACK 0 of MQTT 5. What it does not mention is as the specification has it by default: QoS 2, retained messages,
+ * CONNACK 0 of MQTT 5, for a session that was not there. What it does not mention is as the specification has it by default: QoS 2, retained messages,
  * wildcards and subscription identifiers are available; shared subscriptions are not, and it says so.
  */
 export function encodeConnack5(acceptance: Acceptance): Buffer {
-  const { sessionPresent, receiveMaximum, maximumPacketBytes, topicAliasMaximum } = acceptance
+  const { receiveMaximum, maximumPacketBytes, topicAliasMaximum } = acceptance
   const { sessionExpirySeconds, assignedClientId, serverKeepAliveSeconds } = acceptance
   const properties = encodeProperties(
     encodeProperty('receiveMaximum', receiveMaximum),
@@ -37,12 +41,18 @@ export function encodeConnack5(acceptance: Acceptance): Buffer {
     ...(assignedClientId === undefined ? [] : [encodeProperty('assignedClientIdentifier', assignedClientId)]),
     ...(serverKeepAliveSeconds === undefined ? [] : [encodeProperty('serverKeepAlive', serverKeepAliveSeconds)])
   )
-  return encodePacket(0x20, Buffer.from([sessionPresent ? 1 : 0, 0]), properties)
+  return encodePacket(0x20, Buffer.from([0, 0]), properties)
 }
 
-/** The CONNACK that refuses a client, or undefined when its version has no word for that and the socket is only closed. */
-export function encodeRefusal({ fault, code }: Fault, level: ProtocolLevel): Buffer | undefined {
-  if (level === 5) return encodePacket(0x20, Buffer.from([0, code]), encodeProperties(encodeProperty('reasonString', fault)))
+/**
+ * The CONNACK that refuses a client, or undefined when its version has no word for that and the socket is only closed. The
+ * reason is left out when the client does not take packets that long [MQTT-3.2.2-19].
+ */
+export function encodeRefusal({ fault, code }: Fault, level: ProtocolLevel, maximumPacketBytes = Infinity): Buffer | undefined {
+  if (level === 5) {
+    const packet = encodePacket(0x20, Buffer.from([0, code]), encodeProperties(encodeProperty('reasonString', fault)))
+    return packet.length <= maximumPacketBytes ? packet : Buffer.from([0x20, 3, 0, code, 0])
+  }
   const returnCode = returnCodeOf(code)
   return returnCode === undefined ? undefined : Buffer.from([0x20, 2, 0, returnCode])
 }

@@ -61,33 +61,40 @@ export function decodePublish5(buffer: Buffer, header: number, start: number, en
   const qos = (header >> 1) & 3
   const propertiesAt = qos === 0 ? topicEnd : topicEnd + 2
   if (propertiesAt >= end) return publishFaults.cut
-  into.qos = qos === 0 ? 0 : qos === 1 ? 1 : 2
+  const dup = (header & 8) !== 0
   into.retain = (header & 1) !== 0
-  into.dup = (header & 8) !== 0
+  into.dup = dup
   into.topicStart = topicStart
   into.topicEnd = topicEnd
-  into.packetId = qos === 0 ? 0 : ((buffer[topicEnd] ?? 0) << 8) | (buffer[topicEnd + 1] ?? 0)
-  if (qos === 0 ? into.dup : into.packetId === 0) return qos === 0 ? publishFaults.dup : publishFaults.packetId
-  const fault = readProperties(buffer, propertiesAt, end, into)
-  if (fault !== undefined) return fault
-  if (topicEnd === topicStart) {
-    if (into.topicAlias === 0) return faults.empty
+  if (qos === 0) {
+    into.qos = 0
+    into.packetId = 0
+    if (dup) return publishFaults.dup
   } else {
-    const topicFault = topicNameFault(buffer, topicStart, topicEnd)
-    if (topicFault !== undefined) return topicFault
+    const packetId = ((buffer[topicEnd] ?? 0) << 8) | (buffer[topicEnd + 1] ?? 0)
+    into.qos = qos === 1 ? 1 : 2
+    into.packetId = packetId
+    if (packetId === 0) return publishFaults.packetId
   }
+  into.topicAlias = 0
+  into.aliasStart = -1
+  into.payloadIsText = false
+  into.propertiesStart = propertiesAt + 1
+  into.propertiesEnd = propertiesAt + 1
+  into.payloadStart = propertiesAt + 1
+  // Most have none.
+  if (buffer[propertiesAt] !== 0) {
+    const fault = readProperties(buffer, propertiesAt, end, into)
+    if (fault !== undefined) return fault
+  }
+  if (topicEnd > topicStart) {
+    const fault = topicNameFault(buffer, topicStart, topicEnd)
+    if (fault !== undefined) return fault
+  } else if (into.topicAlias === 0) return faults.empty
   return into.payloadIsText && !isUtf8(buffer.subarray(into.payloadStart, end)) ? faults.payload : undefined
 }
 
 function readProperties(buffer: Buffer, at: number, end: number, into: Publish5Packet): Fault | undefined {
-  into.topicAlias = 0
-  into.aliasStart = -1
-  into.payloadIsText = false
-  into.propertiesStart = at + 1
-  into.propertiesEnd = at + 1
-  into.payloadStart = at + 1
-  // Most have none.
-  if (buffer[at] === 0) return undefined
   if (!reader.open(buffer, at, end, carriers.publish)) return reader.fault
   while (reader.next()) {
     switch (reader.id) {

@@ -150,6 +150,23 @@ describe('the end of a connection of MQTT 5', () => {
     expect(packets[1]).toMatchObject({ cmd: 'disconnect', reasonCode: 0x82, length: 1 })
   })
 
+  test('nothing is sent that is larger than the client takes', async () => {
+    expect(await refused({}, connect5('c', { properties: { maximumPacketSize: 10 } }))).toMatchObject({
+      packets: [{ cmd: 'connack', reasonCode: 0x95, length: 3 }],
+      reason: 'maximum packet size is too small for what the client asked for'
+    })
+    await using served = await serveBroker()
+    using client = await Client5.connect(served.port, 'c', { properties: { maximumPacketSize: 20 } })
+    client.send(
+      packet5({
+        cmd: 'subscribe',
+        messageId: 1,
+        subscriptions: Array.from({ length: 20 }, (_, at) => ({ topic: `a/${at}`, qos: 0 as const }))
+      })
+    )
+    expect((await client.ended()).slice(1)).toMatchObject([{ cmd: 'disconnect', reasonCode: 0x95, length: 1 }])
+  })
+
   test('a client whose session is taken over is told, and one of 3.1.1 takes over one of 5 and the other way round', async () => {
     await using served = await serveBroker()
     using first = await Client5.connect(served.port, 'same')
@@ -173,6 +190,30 @@ describe('the end of a connection of MQTT 5', () => {
     clock.advance(500)
     expect((await client.ended()).slice(1)).toMatchObject([{ cmd: 'disconnect', reasonCode: 0x8d }])
     expect(served.journal.records).toMatchObject([{ topic: 'lwt', payload: 'gone', will: true }])
+  })
+
+  test('a keep alive over the longest one, or none, is another one that CONNACK tells', async () => {
+    using clock = fakeIntervals()
+    await using served = await serveBroker({ maxKeepAlive: 2000 })
+    const granted = async (clientId: string, keepalive: number) => {
+      const client = await Client5.connect(served.port, clientId, { keepalive })
+      return { client, told: (client.packets[0] as { properties: { serverKeepAlive?: number } }).properties.serverKeepAlive }
+    }
+    const short = await granted('short', 1)
+    const long = await granted('long', 3)
+    const none = await granted('none', 0)
+    expect([short.told, long.told, none.told]).toEqual([undefined, 2, 2])
+    using old = await RawClient.connect(served.port, 'old', { keepAlive: 3 })
+    clock.advance(1800)
+    await short.client.ended()
+    expect([long.client.closed, none.client.closed]).toEqual([false, false])
+    clock.advance(1800)
+    expect((await long.client.ended()).at(-1)).toMatchObject({ cmd: 'disconnect', reasonCode: 0x8d })
+    await none.client.ended()
+    expect(old.closed).toBe(false)
+    await using unbounded = await serveBroker()
+    using free = await Client5.connect(unbounded.port, 'free', { keepalive: 0 })
+    expect(free.packets[0]).not.toHaveProperty('properties.serverKeepAlive')
   })
 
   test('a server that stops says so', async () => {

@@ -3,7 +3,7 @@ import { generate } from 'mqtt-packet'
 import type { Packet } from 'mqtt-packet'
 import { describe, expect, test } from 'vitest'
 import { decodeAcknowledgement5 } from '../../broker/packets/acknowledgement-packet.ts'
-import { encodeConnack5, encodeRefusal } from '../../broker/packets/connack-packet.ts'
+import { encodeConnack5, encodeRefusal, setSessionPresent } from '../../broker/packets/connack-packet.ts'
 import { decodeConnect } from '../../broker/packets/connect-packet.ts'
 import { decodeDisconnect, encodeDisconnect } from '../../broker/packets/disconnect-packet.ts'
 import { FrameParser, frameStatus } from '../../broker/packets/frame-parser.ts'
@@ -359,8 +359,10 @@ describe('what the server writes in MQTT 5', () => {
   }
 
   test('mqtt-packet reads the CONNACK of a client that is accepted', async () => {
-    const acceptance = { sessionPresent: true, receiveMaximum: 12, maximumPacketBytes: 3456, topicAliasMaximum: 7 }
-    expect(await parsed(encodeConnack5(acceptance))).toMatchObject({
+    const acceptance = { receiveMaximum: 12, maximumPacketBytes: 3456, topicAliasMaximum: 7 }
+    const connack = encodeConnack5(acceptance)
+    setSessionPresent(connack)
+    expect(await parsed(connack)).toMatchObject({
       cmd: 'connack',
       sessionPresent: true,
       reasonCode: 0,
@@ -381,6 +383,8 @@ describe('what the server writes in MQTT 5', () => {
     })
     expect(encodeRefusal(fault, 4)).toEqual(Buffer.from([0x20, 2, 0, 5]))
     expect(encodeRefusal({ fault: 'x', code: reasonCodes.malformedPacket }, 3)).toBeUndefined()
+    // [MQTT-3.2.2-19].
+    expect(encodeRefusal(fault, 5, 15)).toEqual(Buffer.from([0x20, 3, 0, 0x87, 0]))
   })
 
   test('DISCONNECT, SUBACK and UNSUBACK have their reason codes', async () => {
@@ -391,6 +395,45 @@ describe('what the server writes in MQTT 5', () => {
     expect(await parsed(encodeSuback5(258, Uint8Array.of(0, 1, 0x8f)))).toMatchObject({ messageId: 258, granted: [0, 1, 0x8f] })
     expect(await parsed(encodeUnsuback5(258, Uint8Array.of(0, 0x11)))).toMatchObject({ messageId: 258, granted: [0, 0x11] })
   })
+})
+
+describe('any bytes', () => {
+  const decoders: Record<string, (body: Buffer) => unknown> = {
+    connect: body => decodeConnect(body, 0, body.length),
+    publish: body => decodePublish5(body, 0x32, 0, body.length, buildPublish5Packet()),
+    subscribe: body => decodeSubscribe5(body, 0, body.length),
+    unsubscribe: body => decodeUnsubscribe5(body, 0, body.length),
+    disconnect: body => decodeDisconnect(body, 0, body.length),
+    acknowledgement: body =>
+      decodeAcknowledgement5({ buffer: body, header: 0x40, bodyStart: 0, bodyEnd: body.length }, { packetId: 0, code: 0 })
+  }
+  const prefixes = {
+    connect: '00044d51545405c20000',
+    publish: '0001610001',
+    subscribe: '0001',
+    unsubscribe: '0001',
+    disconnect: '00',
+    acknowledgement: '000100'
+  }
+
+  test.each(Object.keys(decoders) as (keyof typeof prefixes)[])(
+    'behind the beginning of a %s are read or refused, and nothing beyond the packet',
+    name => {
+      // Bytes that are likely to be identifiers and lengths.
+      const byte = fc.oneof(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 0x2b }), fc.integer({ min: 0, max: 255 }))
+      fc.assert(
+        fc.property(fc.array(byte, { maxLength: 40 }), fc.uint8Array({ maxLength: 8 }), (bytes, behind) => {
+          const body = Buffer.concat([Buffer.from(prefixes[name], 'hex'), Buffer.from(bytes)])
+          const longer = Buffer.concat([body, behind]).subarray(0, body.length)
+          const outcome = decoders[name]?.(body)
+          expect(decoders[name]?.(longer)).toEqual(outcome)
+          if (outcome !== undefined && outcome !== null && 'fault' in Object(outcome))
+            expect(outcome).toMatchObject({ code: expect.any(Number) as number })
+        }),
+        { numRuns: 3000 }
+      )
+    }
+  )
 })
 
 describe('frames of MQTT 5', () => {

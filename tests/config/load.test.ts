@@ -21,7 +21,7 @@ describe('defaults', () => {
   it('are those of the product without any file, variable or flag', () => {
     const config = loadConfig(from(undefined))
     expect(config.data).toBe('/srv/data')
-    expect(config.mqtt).toEqual({ host: '127.0.0.1', port: 1883, maxPacketBytes: 262_144 })
+    expect(config.mqtt).toEqual({ host: '127.0.0.1', port: 1883, maxPacketBytes: 262_144, maxKeepAlive: 65_535_000 })
     expect(config.http).toEqual({ host: '127.0.0.1', port: 8080, hosts: [] })
     expect(config.access.anonymous).toBe('loopback')
     expect(config.journal).toEqual({

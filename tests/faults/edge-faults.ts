@@ -124,6 +124,34 @@ export const edgeFaults: readonly Fault[] = [
     replace: '',
     caughtBy: ['tests/broker/turns.test.ts']
   },
+  {
+    name: 'a topic alias stands for no topic',
+    file: 'broker/publishing5.ts',
+    find: 'if (this.#topic !== undefined) record.topic = this.#topic\n',
+    replace: '',
+    caughtBy: ['tests/broker/mqtt5-publishing.test.ts']
+  },
+  {
+    name: 'more publishes at once than the receive maximum are taken',
+    file: 'broker/publisher-side.ts',
+    find: 'if (qos !== 0 && this.#publishing5?.spent === true)',
+    replace: 'if (qos === 0 && this.#publishing5?.spent === true)',
+    caughtBy: ['tests/broker/mqtt5-publishing.test.ts']
+  },
+  {
+    name: 'a delayed will is published although its client is back',
+    file: 'broker/gate.ts',
+    find: 'this.#wills.cancel(request.clientId)',
+    replace: 'this.#wills.expedite(request.clientId)',
+    caughtBy: ['tests/broker/mqtt5-connecting.test.ts']
+  },
+  {
+    name: 'subscribers get the properties of a message with its topic alias',
+    file: 'broker/packets/publish5-packet.ts',
+    find: 'if (aliasStart < 0) return',
+    replace: 'if (aliasStart < 0 || aliasStart > 0) return',
+    caughtBy: ['tests/broker/packets5.test.ts', 'tests/broker/mqtt5-subscribing.test.ts']
+  },
 
   // What the fuzzer has to notice.
   {

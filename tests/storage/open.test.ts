@@ -13,7 +13,7 @@ function config(data: string, kind: 'embedded' | 'influx'): Config {
   }
   return {
     data,
-    mqtt: { host: '127.0.0.1', port: 0, maxPacketBytes: 1 },
+    mqtt: { host: '127.0.0.1', port: 0, maxPacketBytes: 1, maxKeepAlive: 65_535_000 },
     http: { host: '127.0.0.1', port: 0, hosts: [] },
     access: { anonymous: 'loopback' },
     limits: {
