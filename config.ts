@@ -26,10 +26,15 @@ export interface Config {
     readonly acceptsPerSecond: number
     /** QoS 1 and 2 publishes of one connection that wait for their acknowledgement; above it the socket is not read. */
     readonly inFlight: number
+    /** Publishes and bytes a second of one client, 0 for any; above it the socket is not read. */
+    readonly messagesPerSecond: number
+    readonly bytesPerSecond: number
     /** Bytes read on behind waiting publishes, per connection. */
     readonly heldBytes: number
     /** Bytes held for all connections together behind waiting publishes, and as much again of unfinished packets. */
     readonly heldBytesTotal: number
+    /** Bytes that wait for all clients together to read them. */
+    readonly unreadBytesTotal: number
     /** Subscriptions of one client. */
     readonly subscriptions: number
     /** Retained messages in total, and their bytes. */

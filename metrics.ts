@@ -70,6 +70,44 @@ export const metricTable = {
   tidegate_mqtt_sockets: { type: 'gauge', process: 'edge', help: 'Open MQTT sockets, with those that have not said who they are.' },
   tidegate_mqtt_sockets_paused: { type: 'gauge', process: 'edge', help: 'MQTT sockets that are not read because their publishes wait.' },
   tidegate_mqtt_held_bytes: { type: 'gauge', process: 'edge', help: 'Bytes read on behind waiting publishes, and of unfinished packets.' },
+  tidegate_mqtt_sockets_waiting: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'MQTT sockets that wait for limits.acceptsPerSecond, or for the start, before they are served.'
+  },
+  tidegate_mqtt_blocked: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'MQTT connections whose next packet waits, by what for.',
+    labels: ['reason']
+  },
+  tidegate_mqtt_unread_bytes: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Bytes that wait for MQTT clients to read them, bounded by limits.unreadBytesTotal.'
+  },
+  tidegate_mqtt_rates_remembered: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Clients that left over limits.messagesPerSecond or limits.bytesPerSecond and are remembered, bounded at 10,000.'
+  },
+  tidegate_mqtt_wills_waiting: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Wills that are due and wait for the journal, bounded at 10,000; more are dropped, counted.'
+  },
+  tidegate_mqtt_wills_waiting_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded at 16 MiB.' },
+  tidegate_mqtt_foreign_publishes_waiting: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Publishes by HTTP and replays that wait for the disk, bounded at 10,000.'
+  },
+  tidegate_mqtt_refusals_kept: { type: 'gauge', process: 'edge', help: 'Refusals kept for operators to see, the last 256.' },
+  tidegate_mqtt_received_ids: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'QoS 2 publishes of all sessions whose PUBREL has not come, bounded at 4,096 a session or four times limits.inFlight.'
+  },
   tidegate_mqtt_topic_alias_bytes: { type: 'gauge', process: 'edge', help: 'Bytes of topics behind the topic aliases of MQTT 5 clients.' },
   tidegate_mqtt_wills_delayed: { type: 'gauge', process: 'edge', help: 'Wills of MQTT 5 clients whose delay is not over.' },
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },

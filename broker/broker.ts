@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import type { JournalTail, JournalWriter } from '../journal/record.ts'
+import type { ConnectionsChange } from './connection-changes.ts'
 import { Connection } from './connection.ts'
 import { Gate, notTaken } from './gate.ts'
 import type { Publish } from './gate.ts'
@@ -12,8 +13,10 @@ import { Router } from './routing/router.ts'
 import type { SessionChanges } from './routing/session-changes.ts'
 import { buildStatistics } from './statistics.ts'
 import type { BrokerStatistics } from './statistics.ts'
+import type { BlockReason } from './waiting.ts'
 import { topicNameFault } from './packets/topics.ts'
 
+export type { ConnectionsChange } from './connection-changes.ts'
 export type { Refusal } from './refusals.ts'
 export type { BrokerStatistics } from './statistics.ts'
 
@@ -48,12 +51,6 @@ export interface ForeignPublish {
   readonly unrouted?: boolean
 }
 
-/** Client ids that came or went since the last call. */
-export interface ConnectionsChange {
-  readonly connected: readonly string[]
-  readonly disconnected: readonly string[]
-}
-
 /** Counters since the start and gauges of now. */
 export interface BrokerStats extends Readonly<BrokerStatistics> {
   /** Messages that wait for the disk or their turn to reach subscribers. */
@@ -73,6 +70,18 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   readonly delayedWills: number
   /** Acknowledgements that wait for the disk. */
   readonly unacknowledged: number
+  /** Sockets that wait for their turn to be served. */
+  readonly socketsWaiting: number
+  /** Bytes that wait for clients to read them. */
+  readonly unreadBytes: number
+  /** Wills that are due and not taken yet. */
+  readonly willsWaiting: number
+  readonly willsWaitingBytes: number
+  /** Publishes from elsewhere than MQTT that wait for the disk. */
+  readonly foreignWaiting: number
+  /** Clients without a connection that are over their rate. */
+  readonly ratesRemembered: number
+  readonly refusalsKept: number
 }
 
 const pollMs = 5
@@ -160,8 +169,27 @@ export class Broker {
       rememberedBytes: this.#gate?.resends.bytes ?? 0,
       delayedWills: this.#gate?.delayedWills ?? 0,
       persistentSessions: this.#router.sessions.persistent,
-      unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
+      unacknowledged: this.#gate?.acknowledgements.waiting ?? 0,
+      socketsWaiting: this.#listener.waiting,
+      unreadBytes: this.#gate?.unread.bytes ?? 0,
+      willsWaiting: this.#gate?.willsWaiting.count ?? 0,
+      willsWaitingBytes: this.#gate?.willsWaiting.bytes ?? 0,
+      foreignWaiting: this.#gate?.foreignWaiting ?? 0,
+      ratesRemembered: this.#gate?.rates.absent ?? 0,
+      refusalsKept: this.#refusals.count
     }
+  }
+
+  /** QoS 2 publishes of all sessions whose PUBREL has not come; a walk over all of them. */
+  receivedIds(): number {
+    let ids = 0
+    for (const { receivedIds } of this.#router.sessions) ids += receivedIds.size
+    return ids
+  }
+
+  /** How many connections wait before they handle their next packet, by what they wait for. */
+  waitingByReason(): ReadonlyMap<BlockReason, number> {
+    return this.#gate?.waitingByReason() ?? new Map<BlockReason, number>()
   }
 
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net'
+import { endSocket } from './end-socket.ts'
 import { endings, silent } from './endings.ts'
 import type { Ending } from './endings.ts'
 import { decodeAcknowledgement, decodeAcknowledgement5 } from './packets/acknowledgement-packet.ts'
@@ -58,7 +59,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   constructor(gate: Gate, socket: Socket, address: string) {
     this.#gate = gate
     this.#socket = socket
-    this.#out = new Outbound(socket, gate.statistics)
+    this.#out = new Outbound({ host: this, socket, statistics: gate.statistics, unread: gate.unread })
     this.#intake = new Intake({ host: this, gate, socket, out: this.#out })
     this.address = address
     this.lastTick = gate.tick
@@ -66,6 +67,11 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
 
   get state(): ConnectionState {
     return this.#state
+  }
+
+  /** What its next packet waits for. */
+  get blocked(): BlockReason | undefined {
+    return this.#intake.blocked
   }
 
   get closed(): boolean {
@@ -145,13 +151,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   }
 
   handle(header: number): boolean {
-    if (this.#state === 'connect') {
-      if (header !== 0x10) {
-        this.refuse(endings.notConnect)
-        return false
-      }
-      return this.#handleConnect()
-    }
+    if (this.#state === 'connect') return this.#handleConnect()
     if (this.#out.isStuck(unreadReplyBytes)) return this.#intake.block('replies')
     switch (header >> 4) {
       case 3:
@@ -209,6 +209,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#session = session
     this.#will = packet.will
     this.user = packet.user
+    this.#intake.rate = gate.rates.attach(clientId)
     this.#intake.parser.level = level
     this.silentTicks = ticksOf(keepAliveSeconds * 1500)
     // MQTT 3.1 knows no session present.
@@ -334,10 +335,11 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     this.#intake.close()
     this.#publisher?.close(this.#intake.parser)
     this.#intake.parser.clear()
+    if (this.#intake.rate !== undefined) this.#gate.rates.detach(this.#intake.rate)
     this.#gate.disconnected(this, this.#session, wasOpen)
     this.#subscriber?.close()
     if (connackSent) this.#leaveWill()
-    this.#gate.endSocket(this.#socket)
+    endSocket(this.#socket)
   }
 
   #leaveWill(): void {

@@ -36,6 +36,10 @@ export const endings = {
     fault: 'its packet was unfinished longest when too many bytes of unfinished packets were held',
     code: reasonCodes.quotaExceeded
   },
+  unread: {
+    fault: 'it has read nothing for longest when too many bytes waited for clients to read them',
+    code: reasonCodes.quotaExceeded
+  },
   notRead: { fault: 'subscriber does not read', code: reasonCodes.quotaExceeded },
   keepAlive: { fault: 'keep alive expired', code: reasonCodes.keepAliveTimeout },
   takenOver: { fault: 'taken over by a new connection', code: reasonCodes.sessionTakenOver },

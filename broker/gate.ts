@@ -1,20 +1,23 @@
 import { randomUUID } from 'node:crypto'
-import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import { refusalOf } from '../journal/refusal.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
+import { accessFault } from './access.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import { utf8, viewOf } from './byte-views.ts'
+import { ConnectionChanges } from './connection-changes.ts'
+import type { ConnectionsChange } from './connection-changes.ts'
 import type { Connection } from './connection.ts'
+import { DurableWaiters } from './durable-waiters.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
 import { routedProperties } from './packets/publish5-packet.ts'
-import { reasonCodes } from './packets/reason-codes.ts'
 import type { Fault } from './packets/reason-codes.ts'
 import type { PublisherHost } from './publisher-side.ts'
+import { Rates } from './rates.ts'
 import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
@@ -23,7 +26,9 @@ import type { Session } from './routing/session.ts'
 import type { SessionRequest } from './routing/sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import type { TopicInterest } from './topic-interest.ts'
+import { UnreadBytes } from './unread-bytes.ts'
 import { Waiting } from './waiting.ts'
+import type { BlockReason } from './waiting.ts'
 import { Wills } from './wills.ts'
 import type { DueWill } from './wills.ts'
 
@@ -52,14 +57,11 @@ export interface GateOptions {
   /** Clock that is never set, in ms. */
   readonly monotonic: () => number
   /** Called at most once a turn with the client ids that came and went. */
-  readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
+  readonly onConnections: (change: ConnectionsChange) => void
 }
 
 /** Publishes from elsewhere than MQTT that wait for the disk at most. */
 const maxForeignPublishes = 10_000
-/** Time that a client has to close its side after ours, in milliseconds. */
-const lingerMs = 1000
-
 /** What all connections share: the journal, the acknowledgements, the sessions, and who waits for what. */
 export class Gate {
   readonly router: Router
@@ -71,7 +73,9 @@ export class Gate {
   readonly acknowledgements = new Acknowledgements()
   readonly waiting: Waiting
   readonly held: HeldBytes
+  readonly unread: UnreadBytes
   readonly resends: Resends
+  readonly rates: Rates
   /** Open QoS 2 ids of one session at most. */
   readonly maxReceivedIds: number
   readonly #options: GateOptions
@@ -79,14 +83,15 @@ export class Gate {
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
-  readonly #durableWaiters: { readonly ordinal: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = []
+  readonly #changes: ConnectionChanges
+  readonly #durableWaiters = new DurableWaiters()
   readonly #detach: (() => void)[]
-  #changes = new Map<string, boolean>()
   /** One object for all records: append copies. */
   readonly #record: AppendRecord = blankRecord()
 
   constructor(options: GateOptions) {
     this.#options = options
+    this.#changes = new ConnectionChanges(options.onConnections)
     this.#journal = options.journal
     this.router = options.router
     this.limits = options.limits
@@ -97,6 +102,7 @@ export class Gate {
     this.maxReceivedIds = Math.max(4096, options.limits.inFlight * 4)
     this.waiting = new Waiting(options.journal)
     this.held = new HeldBytes(options.limits.heldBytesTotal, options.maxPacketBytes, options.statistics)
+    this.unread = new UnreadBytes(options.limits.unreadBytesTotal)
     this.resends = new Resends({
       limit: options.limits.remembered,
       limitBytes: options.limits.rememberedBytes,
@@ -105,6 +111,7 @@ export class Gate {
       },
       monotonic: options.monotonic
     })
+    this.rates = new Rates(options.limits, options.monotonic)
     this.#wills = new Wills(
       due => this.#appendWill(due),
       () => {
@@ -135,7 +142,25 @@ export class Gate {
 
   /** Records taken and not durable, wills not taken, messages not routed: what a stop waits for. */
   get unfinished(): number {
-    return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued + this.#wills.waiting
+    return this.acknowledgements.waiting + this.#durableWaiters.count + this.router.queued + this.#wills.waiting
+  }
+
+  get willsWaiting(): { readonly count: number; readonly bytes: number } {
+    return { count: this.#wills.waiting, bytes: this.#wills.bytes }
+  }
+
+  /** Publishes from elsewhere that wait for the disk. */
+  get foreignWaiting(): number {
+    return this.#durableWaiters.count
+  }
+
+  /** How many connections wait for what; a walk over all of them. */
+  waitingByReason(): ReadonlyMap<BlockReason, number> {
+    const counts = new Map<BlockReason, number>()
+    for (const { blocked } of this.#connections) {
+      if (blocked !== undefined) counts.set(blocked, (counts.get(blocked) ?? 0) + 1)
+    }
+    return counts
   }
 
   /** Wills whose delay is not over. */
@@ -147,15 +172,9 @@ export class Gate {
     this.#connections.add(connection)
   }
 
-  /**
-   * Why a client may not come in, or undefined. User names and passwords are recorded, never checked: until there is a
-   * credential store every client counts as anonymous.
-   */
+  /** Why a client may not come in, or undefined. */
   admit(connection: Connection): Fault | undefined {
-    const { anonymous } = this.#options
-    if (anonymous === 'any' || (anonymous === 'loopback' && isLoopback(connection.address))) return undefined
-    const fault = anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
-    return { fault, code: reasonCodes.notAuthorized }
+    return accessFault(this.#options.anonymous, connection.address)
   }
 
   /** The session for a CONNECT, or undefined when there is no room for it. */
@@ -174,7 +193,7 @@ export class Gate {
   connected(connection: Connection): void {
     this.statistics.connectsAccepted += 1
     this.statistics.connections += 1
-    this.#noteChange(connection.clientId, true)
+    this.#changes.note(connection.clientId, true)
   }
 
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
@@ -183,7 +202,7 @@ export class Gate {
     if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
-    this.#noteChange(connection.clientId, false)
+    this.#changes.note(connection.clientId, false)
   }
 
   countRefusal(address: string, clientId: string | undefined, reason: string): void {
@@ -255,15 +274,13 @@ export class Gate {
 
   /** False when as many publishes from elsewhere wait for the disk as may. */
   get takesForeign(): boolean {
-    return this.#durableWaiters.length < maxForeignPublishes
+    return this.#durableWaiters.count < maxForeignPublishes
   }
 
   /** Resolves when the record is durable. */
   async durable(ordinal: number): Promise<void> {
     if (ordinal < this.#journal.durable) return
-    await new Promise<void>((resolve, reject) => {
-      this.#durableWaiters.push({ ordinal, resolve, reject })
-    })
+    await this.#durableWaiters.wait(ordinal)
   }
 
   /** Publishes the will of a connection that has ended, when its delay is over or its session ends, whichever is first. */
@@ -276,19 +293,6 @@ export class Gate {
   /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
   releaseOverdue(): void {
     if (this.acknowledgements.overdue) this.#onDurable(this.acknowledgements.durable)
-  }
-
-  /** Sends what is written, then the end; what the client still sends is read away, so that it gets all of it. */
-  endSocket(socket: Socket): void {
-    if (socket.destroyed) return
-    socket.removeAllListeners('data')
-    socket.on('error', () => {})
-    socket.resume()
-    socket.once('end', () => socket.destroySoon())
-    if (socket.readableEnded) socket.destroySoon()
-    else socket.end()
-    const linger = setTimeout(() => socket.destroy(), lingerMs).unref()
-    socket.once('close', () => clearTimeout(linger))
   }
 
   /** Handles no further packets: what clients send from now on stays unacknowledged. */
@@ -315,9 +319,9 @@ export class Gate {
   /** Publishes from elsewhere that are not durable by now are told so. */
   close(): void {
     this.#keepAlive.stop()
+    this.waiting.stop()
     for (const detach of this.#detach) detach()
-    for (const { reject } of this.#durableWaiters.splice(0))
-      reject(new TidegateError('TG_JOURNAL_CLOSED', 'the edge stopped before the publish was durable'))
+    this.#durableWaiters.close()
   }
 
   #appendRecord(record: AppendRecord, source?: PublishSource, routed = true): number {
@@ -360,18 +364,13 @@ export class Gate {
   #onDurable(durable: number): void {
     this.acknowledgements.release(durable)
     this.router.release(durable)
-    const waiters = this.#durableWaiters
-    let ready = 0
-    for (const waiter of waiters) {
-      if (waiter.ordinal >= durable) break
-      waiter.resolve()
-      ready += 1
-    }
-    if (ready > 0) waiters.splice(0, ready)
+    this.#durableWaiters.release(durable)
   }
 
   #onTick(): void {
     this.resends.expire()
+    this.rates.expire()
+    this.unread.look()
     this.#wills.tick(this.#options.monotonic())
     this.router.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
@@ -382,23 +381,4 @@ export class Gate {
     this.#wills.retry()
     this.waiting.resume(reason)
   }
-
-  #noteChange(clientId: string | undefined, connected: boolean): void {
-    if (clientId === undefined) return
-    if (this.#changes.size === 0) setImmediate(() => this.#tellChanges())
-    this.#changes.set(clientId, connected)
-  }
-
-  #tellChanges(): void {
-    const changes = this.#changes
-    this.#changes = new Map()
-    const connected: string[] = []
-    const disconnected: string[] = []
-    for (const [clientId, isConnected] of changes) (isConnected ? connected : disconnected).push(clientId)
-    this.#options.onConnections({ connected, disconnected })
-  }
-}
-
-function isLoopback(address: string): boolean {
-  return address === '::1' || address.startsWith('127.')
 }

@@ -6,12 +6,15 @@ import type { Holder } from './held-bytes.ts'
 import type { Outbound } from './outbound.ts'
 import { FrameParser, frameStatus } from './packets/frame-parser.ts'
 import { listenToBytes } from './shared-read-socket.ts'
+import type { ClientRate } from './rates.ts'
+import { Slice } from './turns.ts'
 import type { BlockReason, Waiter } from './waiting.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
 const unauthenticatedBytes = 65_536
-/** Packets handled before the event loop gets its turn. */
-const packetsPerTurn = 1024
+const connectHeader = 0x10
+
+const publishType = 3
 
 export const pingResponse = Buffer.from([0xd0, 0x00])
 
@@ -36,10 +39,13 @@ export interface IntakeHost extends Waiter, Holder {
  */
 export class Intake {
   readonly parser = new FrameParser()
+  /** Undefined while every rate is allowed. */
+  rate: ClientRate | undefined
   readonly #host: IntakeHost
   readonly #gate: Gate
   readonly #socket: Socket
   readonly #out: Outbound
+  readonly #slice = new Slice()
   #blocked: BlockReason | undefined
   #paused = false
   /** Whether the gate counts bytes of this connection. */
@@ -51,6 +57,11 @@ export class Intake {
     this.#gate = options.gate
     this.#socket = options.socket
     this.#out = options.out
+  }
+
+  /** What the packet at the front waits for. */
+  get blocked(): BlockReason | undefined {
+    return this.#blocked
   }
 
   /** A client that does not read its replies has no excuse. */
@@ -112,33 +123,60 @@ export class Intake {
   }
 
   #drain(): void {
-    const { parser } = this
-    const host = this.#host
-    let packets = 0
-    while (!this.#isClosed()) {
-      // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
-      if (host.state === 'opening' && !this.block('connack')) break
-      const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
-      if (status === frameStatus.incomplete) break
-      if (status !== frameStatus.complete) {
-        host.violate(status === frameStatus.tooLarge ? endings.tooLarge : endings.header)
-        return
-      }
-      packets += 1
-      if (packets > packetsPerTurn) {
-        this.block('turn')
-        break
-      }
-      if (!host.handle(parser.header)) break
-      host.lastTick = this.#gate.tick
-      parser.consume()
-    }
+    const { turns } = this.#gate.waiting
+    turns.open(this.#slice)
+    this.#handlePackets()
+    turns.close(this.#slice)
     if (this.#isClosed()) return
     if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
     this.#out.flush()
     this.#accountHeld()
-    if (this.#inputEnded && this.#blocked === undefined) host.finish(endings.closedByClient)
+    if (this.#inputEnded && this.#blocked === undefined) this.#host.finish(endings.closedByClient)
     this.#gate.releaseOverdue()
+  }
+
+  /** Hands packets over until one blocks, closes the connection or has not come to its end. */
+  #handlePackets(): void {
+    const { parser } = this
+    const host = this.#host
+    const slice = this.#slice
+    while (!this.#isClosed()) {
+      // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
+      if (host.state === 'opening' && !this.block('connack')) return
+      if (host.state === 'connect' && parser.pendingBytes > 0 && parser.firstByte !== connectHeader) {
+        host.violate(endings.notConnect)
+        return
+      }
+      const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
+      if (status === frameStatus.incomplete) return
+      if (status !== frameStatus.complete) {
+        host.violate(status === frameStatus.tooLarge ? endings.tooLarge : endings.header)
+        return
+      }
+      if (!slice.take(parser.bodyEnd - parser.start)) {
+        this.block('turn')
+        return
+      }
+      if (this.rate !== undefined && this.#isOverRate(this.rate)) return
+      if (!host.handle(parser.header)) return
+      if (this.rate !== undefined) this.#charge(this.rate)
+      host.lastTick = this.#gate.tick
+      parser.consume()
+    }
+  }
+
+  /** True when the current packet has to wait for the client's rate, and blocked. */
+  #isOverRate(rate: ClientRate): boolean {
+    const waitMs = isRated(this.parser.header) ? rate.waitMs() : 0
+    if (waitMs === 0) return false
+    this.#blocked = 'rate'
+    this.#gate.waiting.addRate(this.#host, waitMs)
+    return true
+  }
+
+  #charge(rate: ClientRate): void {
+    const { header, start, bodyEnd } = this.parser
+    if (isRated(header)) rate.charge(header >> 4 === publishType ? 1 : 0, bodyEnd - start)
   }
 
   #answerPings(): void {
@@ -162,7 +200,8 @@ export class Intake {
     this.#holds = pending > 0
     if (this.#isClosed()) return
     const bound = this.#host.state === 'open' ? limits.heldBytes : unauthenticatedBytes
-    const pause = blocked > 0 && (this.#paused || blocked >= bound || held.overBlocked)
+    // Between two turns there is nothing to wait for: the kernel keeps the rest.
+    const pause = blocked > 0 && (this.#paused || this.#blocked === 'turn' || blocked >= bound || held.overBlocked)
     if (pause === this.#paused) return
     this.#setPaused(pause)
     if (pause) this.#socket.pause()
@@ -179,4 +218,10 @@ export class Intake {
   #isClosed(): boolean {
     return this.#host.state === 'closed'
   }
+}
+
+/** Packets that the rates of a client are about: what it publishes and asks for, not what it answers. */
+function isRated(header: number): boolean {
+  const type = header >> 4
+  return type === publishType || type === 8 || type === 10
 }

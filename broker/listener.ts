@@ -62,6 +62,11 @@ export class Listener {
     return this.#sockets.size
   }
 
+  /** Sockets that wait for their turn. */
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
   /** Begins to hand sockets on, in the order of arrival, each when its turn has come. */
   open(onSocket: (socket: Socket, address: string) => void): void {
     this.#onSocket = onSocket

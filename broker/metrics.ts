@@ -1,5 +1,6 @@
 import type { Metrics } from '../metrics.ts'
 import type { Broker } from './broker.ts'
+import { blockReasons } from './waiting.ts'
 
 /** Binds the metrics tidegate_mqtt_… to a broker's counters. */
 export function bindBrokerMetrics(metrics: Metrics, broker: Broker): void {
@@ -7,6 +8,18 @@ export function bindBrokerMetrics(metrics: Metrics, broker: Broker): void {
   metrics.bind('tidegate_mqtt_sockets', () => broker.stats.sockets)
   metrics.bind('tidegate_mqtt_sockets_paused', () => broker.stats.pausedSockets)
   metrics.bind('tidegate_mqtt_held_bytes', () => broker.stats.heldBytes)
+  metrics.bind('tidegate_mqtt_sockets_waiting', () => broker.stats.socketsWaiting)
+  metrics.bind('tidegate_mqtt_blocked', () => {
+    const waiting = broker.waitingByReason()
+    return blockReasons.map(reason => ({ labels: { reason }, value: waiting.get(reason) ?? 0 }))
+  })
+  metrics.bind('tidegate_mqtt_unread_bytes', () => broker.stats.unreadBytes)
+  metrics.bind('tidegate_mqtt_rates_remembered', () => broker.stats.ratesRemembered)
+  metrics.bind('tidegate_mqtt_wills_waiting', () => broker.stats.willsWaiting)
+  metrics.bind('tidegate_mqtt_wills_waiting_bytes', () => broker.stats.willsWaitingBytes)
+  metrics.bind('tidegate_mqtt_foreign_publishes_waiting', () => broker.stats.foreignWaiting)
+  metrics.bind('tidegate_mqtt_refusals_kept', () => broker.stats.refusalsKept)
+  metrics.bind('tidegate_mqtt_received_ids', () => broker.receivedIds())
   metrics.bind('tidegate_mqtt_topic_alias_bytes', () => broker.stats.topicAliasBytes)
   metrics.bind('tidegate_mqtt_wills_delayed', () => broker.stats.delayedWills)
   metrics.bind('tidegate_mqtt_unacknowledged', () => broker.stats.unacknowledged)

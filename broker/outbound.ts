@@ -1,6 +1,14 @@
 import type { Socket } from 'node:net'
 import { SharedReadSocket } from './shared-read-socket.ts'
+import { endings } from './endings.ts'
+import type { Fault } from './packets/reason-codes.ts'
 import type { BrokerStatistics } from './statistics.ts'
+import type { Unread, UnreadBytes } from './unread-bytes.ts'
+
+/** The connection, as what leaves on its socket sees it. */
+export interface OutboundHost {
+  violate(fault: Fault): void
+}
 
 /** More than this is handed to the socket piece by piece instead of being copied together. */
 const copiedBytes = 65_536
@@ -14,23 +22,42 @@ let shared = Buffer.allocUnsafeSlow(sharedBytes)
 let single = shared.subarray(0, 4)
 
 /** What leaves on one socket: replies and messages of the present turn, acknowledgements of the present commit. */
-export class Outbound {
+export class Outbound implements Unread {
+  readonly #host: OutboundHost
   readonly #socket: Socket
   readonly #statistics: BrokerStatistics
+  readonly #unread: UnreadBytes
+  #sentBytes = 0
   readonly #replies: Buffer[] = []
   #replyBytes = 0
   /** The first acknowledgement of a commit, 0 for none, and those behind it. */
   #first = 0
   #others: number[] | undefined
 
-  constructor(socket: Socket, statistics: BrokerStatistics) {
-    this.#socket = socket
-    this.#statistics = statistics
+  constructor(options: {
+    readonly host: OutboundHost
+    readonly socket: Socket
+    readonly statistics: BrokerStatistics
+    readonly unread: UnreadBytes
+  }) {
+    this.#host = options.host
+    this.#socket = options.socket
+    this.#statistics = options.statistics
+    this.#unread = options.unread
   }
 
   /** Bytes that wait for the client to read them. */
   get waitingBytes(): number {
-    return this.#socket.writableLength + this.#replyBytes
+    return this.#socketBytes + this.#replyBytes
+  }
+
+  /** Those of them that the socket has; none when it is destroyed. */
+  get unreadBytes(): number {
+    return this.#socket.destroyed ? 0 : this.#socketBytes
+  }
+
+  get readBytes(): number {
+    return this.#sentBytes - this.unreadBytes
   }
 
   /** True when the client reads too little and more than so many bytes wait. */
@@ -82,25 +109,49 @@ export class Outbound {
     const bytes = !own && length === single.length ? single : buffer.subarray(0, length)
     this.#statistics.acknowledged += count
     this.#statistics.bytesSent += length
+    this.#sentBytes += length
     const socket = this.#socket
-    if (socket instanceof SharedReadSocket) {
-      if (socket.writeAtOnce(bytes) || own) return
-    } else socket.write(bytes)
-    if (own) return
+    let taken = false
+    if (socket instanceof SharedReadSocket) taken = socket.writeAtOnce(bytes)
+    else socket.write(bytes)
+    this.#note()
+    if (taken || own) return
     shared = Buffer.allocUnsafeSlow(sharedBytes)
     single = shared.subarray(0, 4)
   }
 
   send(bytes: Buffer): void {
-    this.#statistics.bytesSent += bytes.length
-    this.#socket.write(bytes)
+    this.#write(bytes)
+    this.#note()
+  }
+
+  drop(): void {
+    this.#host.violate(endings.unread)
+    this.#socket.destroy()
   }
 
   /** One system call for all, without a copy. */
   #sendAll(replies: readonly Buffer[]): void {
     this.#socket.cork()
-    for (const bytes of replies) this.send(bytes)
+    for (const bytes of replies) this.#write(bytes)
     this.#socket.uncork()
+    this.#note()
+  }
+
+  #write(bytes: Buffer): void {
+    this.#statistics.bytesSent += bytes.length
+    this.#sentBytes += bytes.length
+    this.#socket.write(bytes)
+  }
+
+  /** The kernel takes what a client reads at once: only what it did not take is anybody's business. */
+  #note(): void {
+    if (this.#socketBytes > 0 || this.#unread.has(this)) this.#unread.note(this)
+  }
+
+  get #socketBytes(): number {
+    const socket = this.#socket
+    return socket.writableLength + (socket instanceof SharedReadSocket ? socket.bytesAtOnce : 0)
   }
 }
 

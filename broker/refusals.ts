@@ -30,6 +30,10 @@ export class Refusals {
     this.#now = now
   }
 
+  get count(): number {
+    return this.#ring.length
+  }
+
   /** Newest last. */
   get list(): readonly Refusal[] {
     return [...this.#ring]

@@ -28,8 +28,8 @@ interface HandleOptions extends SocketConstructorOpts {
  */
 export class SharedReadSocket extends Socket {
   onBytes: BytesListener | undefined
-  /** True while the kernel has not taken what `writeAtOnce` wrote; what comes behind it goes through the stream. */
-  #writing = false
+  /** Bytes that `writeAtOnce` wrote and the kernel has not taken; what comes behind them goes through the stream. */
+  bytesAtOnce = 0
   #onWritten: ((error?: Error | null) => void) | undefined
 
   constructor(handle: object) {
@@ -55,18 +55,18 @@ export class SharedReadSocket extends Socket {
    * that the buffer may be used again.
    */
   writeAtOnce(bytes: Buffer): boolean {
-    if (this.#writing || this.writableLength > 0 || !this.writable) {
+    if (this.bytesAtOnce > 0 || this.writableLength > 0 || !this.writable) {
       this.write(bytes)
       return false
     }
-    this.#writing = true
+    this.bytesAtOnce = bytes.length
     this.#onWritten ??= error => {
-      this.#writing = false
+      this.bytesAtOnce = 0
       if (error !== undefined && error !== null) this.destroy(error)
     }
     // oxlint-disable-next-line no-underscore-dangle -- the stream's own method, past its queue
     this._write(bytes, asBuffer, this.#onWritten)
-    return !this.#writing
+    return this.bytesAtOnce === 0
   }
 }
 

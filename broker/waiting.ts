@@ -1,7 +1,11 @@
 import type { JournalWriter } from '../journal/record.ts'
+import { Turns } from './turns.ts'
+import { Wheel } from './wheel.ts'
 
 /** What a connection can wait for before it handles its next packet. */
-export type BlockReason = 'connack' | 'inFlight' | 'journal' | 'routing' | 'replies' | 'turn' | 'stop'
+export type BlockReason = (typeof blockReasons)[number]
+
+export const blockReasons = ['connack', 'inFlight', 'rate', 'journal', 'routing', 'replies', 'turn', 'stop'] as const
 
 /** Whoever waits. */
 export interface Waiter {
@@ -17,9 +21,10 @@ const resumedPerTurn = 64
  * does not hold the event loop.
  */
 export class Waiting {
+  readonly turns = new Turns()
   readonly #journal: JournalWriter
   readonly #sets = { journal: new Set<Waiter>(), routing: new Set<Waiter>() }
-  readonly #resumable: Waiter[] = []
+  readonly #wheel = new Wheel<Waiter>(waiter => this.turns.resume(waiter, 'rate'))
 
   constructor(journal: JournalWriter) {
     this.#journal = journal
@@ -27,12 +32,22 @@ export class Waiting {
 
   add(waiter: Waiter, reason: BlockReason): void {
     if (reason === 'journal' || reason === 'routing') this.#sets[reason].add(waiter)
-    else if (reason === 'turn') setImmediate(() => waiter.unblock('turn'))
+    else if (reason === 'turn') this.turns.resume(waiter, reason)
+  }
+
+  /** Unblocks one that waits for its rate, after so many milliseconds. */
+  addRate(waiter: Waiter, waitMs: number): void {
+    this.#wheel.add(waiter, waitMs)
   }
 
   delete(waiter: Waiter): void {
     this.#sets.journal.delete(waiter)
     this.#sets.routing.delete(waiter)
+    this.#wheel.delete(waiter)
+  }
+
+  stop(): void {
+    this.#wheel.stop()
   }
 
   /** True when somebody waits for this. */
@@ -42,10 +57,7 @@ export class Waiting {
 
   /** Unblocks one whose in-flight window has opened, after all acknowledgements of this commit were written. */
   resumeSoon(waiter: Waiter): void {
-    if (this.#resumable.push(waiter) > 1) return
-    setImmediate(() => {
-      for (const resumable of this.#resumable.splice(0)) resumable.unblock('inFlight')
-    })
+    this.turns.resume(waiter, 'inFlight')
   }
 
   /** Unblocks those that wait for this, as long as they make progress. */

@@ -43,6 +43,10 @@ export class Wills {
     return this.#waiting.length
   }
 
+  get bytes(): number {
+    return this.#bytes
+  }
+
   /** Wills that are not due yet. */
   get delayed(): number {
     return this.#delayed.size

@@ -77,11 +77,28 @@ export const configTable = {
     default: 1000,
     about: 'Publishes of one connection that wait for their acknowledgement; above it the connection is not read.'
   },
+  'limits.messagesPerSecond': {
+    ...count,
+    min: 0,
+    default: 0,
+    about: 'Publishes a second of one client id, and as many at once; above it the connection is not read. 0 is no limit.'
+  },
+  'limits.bytesPerSecond': {
+    ...size,
+    min: '0B',
+    default: '0B',
+    about: 'The same for the bytes of its PUBLISH, SUBSCRIBE and UNSUBSCRIBE packets. 0B is no limit.'
+  },
   'limits.heldBytes': { ...size, default: '256KiB', about: 'Bytes read on behind waiting publishes, for each connection.' },
   'limits.heldBytesTotal': {
     ...size,
     default: '64MiB',
     about: 'The same for all connections together; as much again may be held of unfinished packets.'
+  },
+  'limits.unreadBytesTotal': {
+    ...size,
+    default: '256MiB',
+    about: 'Bytes that wait for all clients together to read them; above it the one that has read nothing for longest is disconnected.'
   },
   'limits.subscriptions': { ...count, default: 1000, about: 'Subscriptions of one client.' },
   'limits.retained': { ...count, default: 100_000, about: 'Retained messages in total.' },

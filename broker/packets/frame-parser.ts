@@ -49,6 +49,11 @@ export class FrameParser {
     return this.#end - this.start
   }
 
+  /** The first byte that is pending, also of a packet whose end has not come; 0 without one. */
+  get firstByte(): number {
+    return this.start < this.#end ? (this.buffer[this.start] ?? 0) : 0
+  }
+
   /** True when the length of the current packet has more bytes than it needs, which MQTT 5 forbids [MQTT-1.5.5-1]. */
   get lengthPadded(): boolean {
     return this.bodyStart - this.start > 2 && this.buffer[this.bodyStart - 1] === 0

@@ -63,7 +63,7 @@ describe('CONNECT', () => {
       'CONNECT has bytes behind its end'
     ],
     ['a cut user name', connect('a', { flags: 0x82 }), [], 'user name is cut or not UTF-8'],
-    ['an HTTP request', Buffer.from('GET / HTTP/1.1\r\n\r\n'), [], 'packet header is malformed'],
+    ['an HTTP request', Buffer.from('GET / HTTP/1.1\r\n\r\n'), [], 'first packet is not CONNECT'],
     ['a PUBLISH first', publish('a', 'b'), [], 'first packet is not CONNECT'],
     ['a CONNECT over 64 KiB', Buffer.from([0x10, 0x81, 0x80, 0x04]), [], 'packet is too large']
   ])('%s is refused', async (_name, bytes, packets, reason) => {

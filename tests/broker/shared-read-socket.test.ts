@@ -4,6 +4,7 @@ import type { Socket } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { Outbound } from '../../broker/outbound.ts'
 import { listenToBytes, readShared, SharedReadSocket } from '../../broker/shared-read-socket.ts'
+import { UnreadBytes } from '../../broker/unread-bytes.ts'
 import { buildStatistics } from '../../broker/statistics.ts'
 import { until } from './raw-client.ts'
 
@@ -138,8 +139,10 @@ describe('Outbound', () => {
     const [[client, socket] = [], [otherClient, other] = []] = made.ends
     if (client === undefined || socket === undefined || otherClient === undefined || other === undefined) throw new Error('no pairs')
     const statistics = buildStatistics()
-    const out = new Outbound(socket, statistics)
-    const beside = new Outbound(other, statistics)
+    const unread = new UnreadBytes(Number.POSITIVE_INFINITY)
+    const host = { violate: () => undefined }
+    const out = new Outbound({ host, socket, statistics, unread })
+    const beside = new Outbound({ host, socket: other, statistics, unread })
     otherClient.resume()
     const expected: number[] = []
     let sent = 0

@@ -61,7 +61,7 @@ export const statements = {
   'MQTT-3.1.2-23': client('A client that has nothing else to send within the keep alive sends PINGREQ'),
   'MQTT-3.1.2-24': deviation(
     'A client that is silent for one and a half keep alives is disconnected, as if the network had failed',
-    'the time stands still while Tidegate itself does not read the socket, because over limits.heldBytes wait for the disk'
+    'the time stands still while Tidegate itself does not read the socket, because over limits.heldBytes wait for the disk or for its rate'
   ),
   'MQTT-3.1.3-1': pass('The payload fields of CONNECT come in the order client id, will topic, will message, user name, password'),
   'MQTT-3.1.3-2': pass('The client id identifies the session'),

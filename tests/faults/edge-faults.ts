@@ -105,10 +105,24 @@ export const edgeFaults: readonly Fault[] = [
   },
   {
     name: 'other machines are served without credentials',
-    file: 'broker/gate.ts',
+    file: 'broker/access.ts',
     find: "return address === '::1' || address.startsWith('127.')",
     replace: "return address !== ''",
     caughtBy: ['tests/broker/connecting.test.ts']
+  },
+  {
+    name: 'a client that comes again has its whole rate again',
+    file: 'broker/rates.ts',
+    find: 'const known = this.#byClient.get(clientId)\n',
+    replace: 'const known = this.#absent.size < 0 ? this.#byClient.get(clientId) : undefined\n',
+    caughtBy: ['tests/broker/rates.test.ts']
+  },
+  {
+    name: 'one connection may have a whole turn of the event loop',
+    file: 'broker/turns.ts',
+    find: 'if (this.packets >= this.maxPackets || this.bytes >= this.maxBytes) return false\n',
+    replace: '',
+    caughtBy: ['tests/broker/turns.test.ts']
   },
   {
     name: 'a topic alias stands for no topic',
@@ -164,7 +178,7 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'what follows CONNECT is not held until CONNACK',
     file: 'broker/intake.ts',
-    find: "if (host.state === 'opening' && !this.block('connack')) break\n",
+    find: "if (host.state === 'opening' && !this.block('connack')) return\n",
     replace: '',
     caughtBy: ['tests/broker/session-changes.test.ts']
   },
