@@ -18,6 +18,7 @@ export const errorTable = {
   TG_STOPPING: { title: 'Tidegate is stopping', outcome: 'retry', status: 503 },
 
   // journal
+  TG_JOURNAL_BEHIND: { title: 'The disk of the journal is behind', outcome: 'retry', status: 503 },
   TG_JOURNAL_FULL: { title: 'The journal is full', outcome: 'retry', status: 503 },
   TG_JOURNAL_FAILING: { title: 'The journal cannot be written', outcome: 'retry', status: 503 },
   TG_JOURNAL_DAMAGED: { title: 'Records of the journal are damaged or missing', outcome: 'reject', status: 500 },

@@ -23,7 +23,12 @@ export function readinessOf({ edge, readings, refusal }: ReadinessFacts): Readin
     reasons.push({ code: 'TG_JOURNAL_FULL', message: 'the journal or its disk is full: publishes of QoS 1 and 2 wait' })
   if (edge?.journal === 'failing')
     reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'the journal cannot be written: publishes of QoS 1 and 2 wait' })
-  const ready = reasons.length === 0 && edge?.journal === 'accepting'
+  const ready = reasons.length === 0 && (edge?.journal === 'accepting' || edge?.journal === 'behind')
+  if (edge?.journal === 'behind')
+    reasons.push({
+      code: 'TG_JOURNAL_BEHIND',
+      message: 'the disk of the journal is behind: publishers are not read until it has caught up'
+    })
   if (readings === undefined) {
     const { code, message } = refusal ?? { code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' }
     reasons.push({ code, message })

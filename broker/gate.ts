@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
+import { refusalOf } from '../journal/refusal.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
@@ -288,16 +289,14 @@ export class Gate {
     this.#wills.expediteAll()
   }
 
+  /** True when the journal takes records again as soon as the disk has caught up. */
+  get journalBehind(): boolean {
+    return this.#journal.state === 'behind'
+  }
+
   /** Why the journal does not take a publish at the moment. */
   journalRefusal(): TidegateError {
-    switch (this.#journal.state) {
-      case 'full':
-        return new TidegateError('TG_JOURNAL_FULL', 'the journal is full')
-      case 'closed':
-        return new TidegateError('TG_JOURNAL_CLOSED', 'the journal is closed')
-      default:
-        return new TidegateError('TG_JOURNAL_FAILING', 'the journal cannot be written')
-    }
+    return refusalOf(this.#journal.state)
   }
 
   /** Ends all connections. */

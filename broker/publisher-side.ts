@@ -100,7 +100,8 @@ export class PublisherSide {
     const ordinal = this.#gate.append(record, this.#client)
     if (ordinal === notTaken.routing) return 'routing'
     if (ordinal === notTaken.journal) {
-      if (qos > 0) return 'journal'
+      // Of QoS 0 it sheds what would wait for somebody to act; the disk's next turn is waited for by not reading.
+      if (qos > 0 || this.#gate.journalBehind) return 'journal'
       statistics.shed += 1
       return 'handled'
     }

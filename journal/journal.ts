@@ -193,7 +193,7 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
   }
 
   append(record: AppendRecord): number {
-    if (this.#state !== 'accepting') throw refusalOf(this.#state, this.#options.maxBytes, this.#steady.failure)
+    if (this.#state !== 'accepting') throw refusalOf(this.#state, { maxBytes: this.#options.maxBytes, cause: this.#steady.failure })
     checkLengths(record)
     const ordinal = this.#head
     const time = this.#time
@@ -376,12 +376,13 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
     // With drop-oldest the dropping has the length of the pending bound to keep up.
     const space = maxBytes + (whenFull === 'drop-oldest' ? this.#pendingLimit : 0) - this.#retention.uncommittedBytes(this.#unsealed())
     const room = Math.min(this.#pendingLimit, space)
-    // Half of the pending bound must be free before a full journal accepts again, so that it does not flutter.
-    this.#room = this.#state === 'full' ? Math.min(this.#pendingLimit / 2, space) : room
+    // Half of the pending bound must be free before the journal accepts again, so that it does not flutter.
+    this.#room = this.#state === 'full' || this.#state === 'behind' ? Math.min(this.#pendingLimit / 2, space) : room
     let state: JournalState = 'accepting'
     if (this.#closing) state = 'closed'
     else if (this.#steady.failure !== undefined) state = isNoSpace(this.#steady.failure) ? 'full' : 'failing'
-    else if (this.#retention.diskFull || space <= 0 || this.#pending.bytes > this.#room) state = 'full'
+    else if (this.#retention.diskFull || space <= 0 || this.#pending.bytes > space) state = 'full'
+    else if (this.#pending.bytes > this.#room) state = 'behind'
     if (state === 'accepting') this.#room = room
     if (state === this.#state) return
     this.#state = state

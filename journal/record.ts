@@ -83,8 +83,11 @@ export interface JournalBatch {
   readonly gaps: readonly JournalGap[]
 }
 
-/** Why the journal does not take records at the moment; accepting is the usual state. */
-export type JournalState = 'accepting' | 'full' | 'failing' | 'closed'
+/**
+ * Whether the journal takes records: accepting, or why it does not. `behind` passes as soon as the disk has taken what
+ * waits for it in memory; `full` and `failing` last until somebody makes room or the disk works again.
+ */
+export type JournalState = 'accepting' | 'behind' | 'full' | 'failing' | 'closed'
 
 /** What the rest of the edge uses of the journal's writing side (journal/journal.ts implements it). */
 export interface JournalWriter {
@@ -96,7 +99,7 @@ export interface JournalWriter {
   readonly state: JournalState
   /**
    * Appends a record to the current group and returns its ordinal. Synchronous; never waits for the disk.
-   * @throws TidegateError TG_JOURNAL_FULL, TG_JOURNAL_FAILING or TG_JOURNAL_CLOSED when the state is not accepting
+   * @throws TidegateError TG_JOURNAL_BEHIND, TG_JOURNAL_FULL, TG_JOURNAL_FAILING or TG_JOURNAL_CLOSED, as the state says
    */
   append(record: AppendRecord): number
   /** Calls the listener with `durable` after every group commit, in order. Returns the function that removes it. */

@@ -126,6 +126,7 @@ describe('accept', () => {
   })
 
   test.each([
+    ['behind', 'TG_JOURNAL_BEHIND'],
     ['full', 'TG_JOURNAL_FULL'],
     ['failing', 'TG_JOURNAL_FAILING'],
     ['closed', 'TG_JOURNAL_CLOSED']

@@ -194,6 +194,8 @@ describe('what a session is owed', () => {
     }
     await world.turns(2)
     expect([subscriber.ids.length, new Set(subscriber.ids).size, subscriber.tooSlow]).toEqual([65_535, 65_535, 0])
+    // Nothing is kept of them: they are not sent again when the session ends with its connection.
+    expect([session.deliveries.size > 65_535, world.router.kept.messages]).toEqual([true, 5])
     for (const id of [7, 65_535, 7000]) session.deliveries.acknowledge(id)
     session.deliveries.pump(10)
     expect(subscriber.ids.slice(65_535)).toEqual([7, 7000, 65_535])

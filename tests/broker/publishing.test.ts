@@ -259,6 +259,24 @@ describe('back-pressure', () => {
     expect(journal.records.map(({ payload }) => payload)).toEqual(['1', '2', '3', '4'])
   })
 
+  test('while the disk of the journal is behind publishes of any QoS wait, none is shed; then all go on in order', async () => {
+    const journal = new FakeJournal()
+    await using served = await serveBroker({ journal })
+    using fast = await RawClient.connect(served.port, 'fast')
+    using other = await RawClient.connect(served.port, 'other')
+    journal.become('behind')
+    fast.send(publish('f', '1'), publish('f', '2', { qos: 1, id: 2 }), publish('f', '3'), pingreq)
+    other.send(publish('o', '4', { qos: 1, id: 4 }), pingreq)
+    await fast.received(2)
+    await other.received(2)
+    expect(journal.records).toEqual([])
+    journal.become('accepting')
+    expect([(await fast.received(3)).at(-1), (await other.received(3)).at(-1)]).toEqual(['puback:2', 'puback:4'])
+    await until(() => journal.records.length === 4, 'all are appended')
+    expect(journal.records.map(({ payload }) => payload).toSorted()).toEqual(['1', '2', '3', '4'])
+    expect(served.broker.stats.shed).toBe(0)
+  })
+
   test('a journal that fills up again in the middle lets the rest wait', async () => {
     const journal = new FakeJournal()
     await using served = await serveBroker({ journal })

@@ -52,6 +52,26 @@ describe('routing', () => {
     for (const { subscriber } of everyone.slice(2990)) expect(subscriber.sent.length).toBe(0)
   })
 
+  test('many that come back at once have what waited for them sent in turns', async () => {
+    const world = new RoutingWorld({ limits: { sessions: 10_000 } })
+    for (let at = 0; at < 300; at++) {
+      const { session, leave } = world.connect(`s${at}`)
+      world.subscribe(session, 'a', 1, { retainHandling: 2 })
+      leave()
+    }
+    for (let number = 0; number < 20; number++) world.publish('a', String(number))
+    await world.turns(50)
+    const back = Array.from({ length: 300 }, (_, at) => world.connect(`s${at}`).subscriber)
+    const sent = (): number => back.reduce((sum, subscriber) => sum + subscriber.sent.length, 0)
+    let most = 0
+    for (let turn = 0; sent() < 6000 && turn < 100; turn++) {
+      const before = sent()
+      await world.turns(1)
+      most = Math.max(most, sent() - before)
+    }
+    expect([sent(), most <= 1100]).toEqual([6000, true])
+  })
+
   test('a retained message reaches one that subscribes while it is on its way to others', async () => {
     const world = new RoutingWorld()
     const everyone = Array.from({ length: 700 }, (_, at) => world.connect(`s${at}`, { clean: true }))

@@ -184,9 +184,9 @@ test('what is not yet durable is bounded, and the journal accepts again when the
   files.gate = () => door.passed
   let appended = 0
   while (journal.state === 'accepting') journal.append(recordOf(appended++, 1000))
-  expect(journal.state).toBe('full')
+  expect(journal.state).toBe('behind')
   expect(journal.stats.pendingBytes).toBeLessThan(102_000)
-  expect(() => journal.append(recordOf(appended))).toThrow(expect.objectContaining({ code: 'TG_JOURNAL_FULL' }))
+  expect(() => journal.append(recordOf(appended))).toThrow(expect.objectContaining({ code: 'TG_JOURNAL_BEHIND' }))
   door.open()
   await until(() => journal.state === 'accepting', 'room')
   await journal.drain()
