@@ -25,6 +25,7 @@ import { decodeSubscribe, decodeUnsubscribe } from './packets/subscribe-packet.t
 import { decodeSubscribe5, decodeUnsubscribe5 } from './packets/subscribe5-packet.ts'
 import type { BlockReason } from './waiting.ts'
 
+const nothing = Buffer.alloc(0)
 const connectTimeoutMs = 5000
 /** Acknowledgements and PINGRESPs that may wait for a client that does not read before it is not read either. */
 const unreadReplyBytes = 65_536
@@ -36,7 +37,7 @@ const acknowledged = { packetId: 0, code: 0 }
 export class Connection implements Watched, IntakeHost, PublisherHost, SubscriberHost {
   readonly address: string
   clientId: string | undefined
-  clientIdBytes: Buffer = Buffer.alloc(0)
+  clientIdBytes: Buffer = nothing
   user: Buffer | undefined
   lastTick: number
   silentTicks = ticksOf(connectTimeoutMs)

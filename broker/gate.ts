@@ -6,6 +6,7 @@ import { TidegateError } from '../errors.ts'
 import { refusalOf } from '../journal/refusal.ts'
 import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
+import { utf8, viewOf } from './byte-views.ts'
 import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
@@ -21,6 +22,7 @@ import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
 import type { SessionRequest } from './routing/sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
+import type { TopicInterest } from './topic-interest.ts'
 import { Waiting } from './waiting.ts'
 import { Wills } from './wills.ts'
 import type { DueWill } from './wills.ts'
@@ -30,6 +32,12 @@ export const notTaken = { journal: -1, routing: -2 } as const
 
 /** A record's parts as append takes them, without what the gate fills in. */
 export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'properties' | 'received'>
+
+/** Who publishes over a connection. */
+export interface PublishSource {
+  readonly client: RememberedClient
+  readonly interest: TopicInterest
+}
 
 export interface GateOptions {
   readonly journal: JournalWriter & JournalTail
@@ -220,8 +228,8 @@ export class Gate {
     const record = this.#record
     record.clientId = publisher.clientIdBytes
     record.user = publisher.user
-    record.topic = buffer.subarray(publish.topicStart, publish.topicEnd)
-    record.payload = buffer.subarray(publish.payloadStart, payloadEnd)
+    record.topic = viewOf(buffer, publish.topicStart, publish.topicEnd)
+    record.payload = viewOf(buffer, publish.payloadStart, payloadEnd)
     record.qos = publish.qos
     record.retain = publish.retain
     record.dup = publish.dup
@@ -233,11 +241,11 @@ export class Gate {
   }
 
   /**
-   * Appends a publish of a connection and returns its ordinal, or why it is not taken now. Decodes the topic only when
-   * somebody subscribes or the message is to be retained: what nobody wants costs no string and no copy here.
+   * Appends a publish of a connection and returns its ordinal, or why it is not taken now. Decodes the topic only of what
+   * is wanted or to be retained: what nobody wants costs no string and no copy here.
    */
-  append(record: AppendRecord, client: RememberedClient): number {
-    return this.#appendRecord(record, client)
+  append(record: AppendRecord, source: PublishSource): number {
+    return this.#appendRecord(record, source)
   }
 
   /** Appends a publish that comes from elsewhere than a PUBLISH packet; subscribers get it if it is to be routed. */
@@ -312,10 +320,9 @@ export class Gate {
       reject(new TidegateError('TG_JOURNAL_CLOSED', 'the edge stopped before the publish was durable'))
   }
 
-  #appendRecord(record: AppendRecord, client?: RememberedClient, routed = true): number {
+  #appendRecord(record: AppendRecord, source?: PublishSource, routed = true): number {
     const { router } = this
-    const topic = record.retain || (routed && !router.idle) ? utf8(record.topic) : ''
-    const wanted = record.retain || (topic !== '' && router.wants(topic, record.qos))
+    const wanted = record.retain || (routed && !router.idle && this.#wants(record, source))
     if (this.#journal.state !== 'accepting') return notTaken.journal
     if (wanted && !router.hasRoom()) return notTaken.routing
     let ordinal: number
@@ -325,9 +332,10 @@ export class Gate {
       // Whatever it is, the publish is not taken; the tick tries again.
       return notTaken.journal
     }
-    if (client !== undefined && record.packetId > 0) this.resends.remember(client, record, ordinal)
+    if (source !== undefined && record.packetId > 0) this.resends.remember(source.client, record, ordinal)
     if (wanted) {
       const { qos, retain } = record
+      const topic = utf8(record.topic)
       const payload = Buffer.from(record.payload)
       const { properties, expirySeconds } = routedProperties(record.properties)
       const expiry = expirySeconds === undefined ? undefined : { seconds: expirySeconds, takenMs: this.#options.monotonic() }
@@ -336,6 +344,10 @@ export class Gate {
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
     return ordinal
+  }
+
+  #wants({ topic, qos }: AppendRecord, source: PublishSource | undefined): boolean {
+    return source === undefined ? this.router.wants(utf8(topic), qos) : source.interest.wants(this.router, topic, qos)
   }
 
   #appendWill({ clientId, user, will }: DueWill): boolean {
@@ -385,10 +397,6 @@ export class Gate {
     for (const [clientId, isConnected] of changes) (isConnected ? connected : disconnected).push(clientId)
     this.#options.onConnections({ connected, disconnected })
   }
-}
-
-function utf8(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
 }
 
 function isLoopback(address: string): boolean {

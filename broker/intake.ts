@@ -5,6 +5,7 @@ import type { Gate } from './gate.ts'
 import type { Holder } from './held-bytes.ts'
 import type { Outbound } from './outbound.ts'
 import { FrameParser, frameStatus } from './packets/frame-parser.ts'
+import { listenToBytes } from './shared-read-socket.ts'
 import type { BlockReason, Waiter } from './waiting.ts'
 
 /** Bytes held of a client before its CONNACK, and the largest CONNECT. */
@@ -60,9 +61,8 @@ export class Intake {
   /** Begins to read. */
   start(): void {
     const socket = this.#socket
-    socket.on('data', chunk => this.#onData(chunk))
     socket.on('end', () => this.#onEnd())
-    socket.resume()
+    listenToBytes(socket, (buffer, start, end) => this.#onBytes(buffer, start, end))
   }
 
   /** Leaves the current packet where it is until `unblock` is called with this reason. */
@@ -92,10 +92,10 @@ export class Intake {
     this.#setPaused(false)
   }
 
-  #onData(chunk: Buffer): void {
+  #onBytes(buffer: Buffer, start: number, end: number): void {
     if (this.#isClosed()) return
-    this.#gate.statistics.bytesReceived += chunk.length
-    this.parser.push(chunk)
+    this.#gate.statistics.bytesReceived += end - start
+    this.parser.push(buffer, start, end)
     if (this.#blocked === undefined) {
       this.#drain()
       return
@@ -157,7 +157,7 @@ export class Intake {
     const { held, limits } = this.#gate
     const pending = this.#isClosed() ? 0 : parser.pendingBytes
     const blocked = this.#blocked === undefined ? 0 : pending
-    if (pending > 0) parser.compact()
+    if (pending > 0) parser.keep()
     if (pending > 0 || this.#holds) held.account(this.#host, { blocked, unfinished: pending - blocked })
     this.#holds = pending > 0
     if (this.#isClosed()) return

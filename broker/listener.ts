@@ -1,6 +1,7 @@
 import { createServer } from 'node:net'
 import type { Server, Socket } from 'node:net'
 import { TidegateError } from '../errors.ts'
+import { readShared } from './shared-read-socket.ts'
 import type { BrokerStatistics } from './statistics.ts'
 
 export interface ListenerOptions {
@@ -98,10 +99,10 @@ export class Listener {
     return Math.max(1, Math.ceil((this.#options.acceptsPerSecond * turnMs) / 1000))
   }
 
-  #onConnection(socket: Socket): void {
+  #onConnection(accepted: Socket): void {
     const { options, perAddress } = { options: this.#options, perAddress: this.#perAddress }
-    const address = (socket.remoteAddress ?? '').replace(/^::ffff:/, '')
-    socket.on('error', () => socket.destroy())
+    const address = (accepted.remoteAddress ?? '').replace(/^::ffff:/, '')
+    accepted.on('error', () => accepted.destroy())
     const fromThere = perAddress.get(address) ?? 0
     const reason =
       this.#sockets.size >= options.connections
@@ -111,9 +112,11 @@ export class Listener {
           : undefined
     if (reason !== undefined) {
       options.onRefused(address, reason)
-      socket.destroy()
+      accepted.destroy()
       return
     }
+    const socket = readShared(accepted)
+    socket.on('error', () => socket.destroy())
     this.#sockets.add(socket)
     perAddress.set(address, fromThere + 1)
     options.statistics.sockets = this.#sockets.size

@@ -4,7 +4,7 @@ import type { FrameParser } from './packets/frame-parser.ts'
 import type { AppendRecord } from '../journal/record.ts'
 import { endings } from './endings.ts'
 import { notTaken } from './gate.ts'
-import type { Gate } from './gate.ts'
+import type { Gate, PublishSource } from './gate.ts'
 import type { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './packets/publish-packet.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
@@ -13,6 +13,7 @@ import type { Fault } from './packets/reason-codes.ts'
 import type { Publishing5 } from './publishing5.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Session } from './routing/session.ts'
+import { TopicInterest } from './topic-interest.ts'
 import type { BlockReason } from './waiting.ts'
 
 /** The connection, as its publisher's side sees it. */
@@ -46,31 +47,38 @@ interface PublisherOptions {
  * What of a connection publishes: PUBLISH and PUBREL in, PUBACK, PUBREC and PUBCOMP out, when durable and in the order of
  * the packets. Everything that waits for the disk counts against the in-flight window, PUBCOMPs and repeated PUBRECs too.
  */
-export class PublisherSide {
+export class PublisherSide implements PublishSource {
   /** Acknowledgements that wait for the disk. */
   unacknowledged = 0
   readonly host: PublisherHost
+  readonly client: RememberedClient
   readonly #out: Outbound
   readonly #gate: Gate
   readonly #session: Session
-  readonly #client: RememberedClient
   /** Ordinal of the first record that can be of this connection. */
   readonly #firstOrdinal: number
   readonly #resumed: boolean
   readonly #publishing5: Publishing5 | undefined
   readonly #packet: PublishPacket
   #waitsForWindow = false
+  #interest: TopicInterest | undefined
 
   constructor(options: PublisherOptions) {
     this.host = options.host
     this.#out = options.out
     this.#gate = options.gate
     this.#session = options.session
-    this.#client = options.gate.resends.attach(options.session.clientId)
+    this.client = options.gate.resends.attach(options.session.clientId)
     this.#firstOrdinal = options.gate.lastOrdinal + 1
     this.#resumed = options.resumed
     this.#publishing5 = options.publishing5
     this.#packet = options.publishing5?.packet ?? plainPacket
+  }
+
+  /** Made when it is first asked for: as long as nobody subscribes to anything it is not. */
+  get interest(): TopicInterest {
+    this.#interest ??= new TopicInterest()
+    return this.#interest
   }
 
   /** Takes the PUBLISH that the parser is at. */
@@ -87,7 +95,7 @@ export class PublisherSide {
     }
     const record = this.#recordOf(buffer, bodyEnd)
     if (dup && qos !== 0) {
-      const original = this.#gate.resends.original(this.#client, record)
+      const original = this.#gate.resends.original(this.client, record)
       if (original !== undefined) return this.#acknowledgeAgain(qos, packetId, original)
     }
     return this.#append(record)
@@ -97,7 +105,7 @@ export class PublisherSide {
     const { statistics, acknowledgements } = this.#gate
     const { qos, packetId } = record
     if (qos > 0 && this.#windowClosed()) return 'inFlight'
-    const ordinal = this.#gate.append(record, this.#client)
+    const ordinal = this.#gate.append(record, this)
     if (ordinal === notTaken.routing) return 'routing'
     if (ordinal === notTaken.journal) {
       // Of QoS 0 it sheds what would wait for somebody to act; the disk's next turn is waited for by not reading.
@@ -123,13 +131,13 @@ export class PublisherSide {
     const code = isUnknown ? reasonCodes.packetIdentifierNotFound : reasonCodes.success
     if (!this.#reply(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1)) return 'inFlight'
     this.#session.release(packetId)
-    this.#gate.resends.forget(this.#client, packetId)
+    this.#gate.resends.forget(this.client, packetId)
     return 'handled'
   }
 
   /** The client said DISCONNECT: nothing of this connection will be sent again. */
   disconnect(): void {
-    this.#gate.resends.forgetFrom(this.#client, this.#firstOrdinal)
+    this.#gate.resends.forgetFrom(this.client, this.#firstOrdinal)
   }
 
   /**
@@ -141,7 +149,7 @@ export class PublisherSide {
       if (parser.header >> 4 === 3) this.#passOver(parser)
       parser.consume()
     }
-    this.#gate.resends.detach(this.#client)
+    this.#gate.resends.detach(this.client)
     this.#publishing5?.close()
   }
 
@@ -175,7 +183,7 @@ export class PublisherSide {
     if (this.#decode(buffer, header, bodyStart, bodyEnd) !== undefined || this.#packet.qos === 0) return
     const { dup, packetId } = this.#packet
     const record = this.#recordOf(buffer, bodyEnd)
-    if (!dup || resends.original(this.#client, record) === undefined) resends.forget(this.#client, packetId)
+    if (!dup || resends.original(this.client, record) === undefined) resends.forget(this.client, packetId)
   }
 
   #decode(buffer: Buffer, header: number, start: number, end: number): Fault | undefined {

@@ -12,6 +12,7 @@
  * record, never a lost one.
  */
 import type { AppendRecord, TailRecord } from '../journal/record.ts'
+import { utf8 } from './byte-views.ts'
 import { Digest } from './digest.ts'
 import { none, publishBytes, RememberedPublishes } from './remembered-publishes.ts'
 import type { RememberedClient } from './remembered-publishes.ts'
@@ -150,8 +151,4 @@ export class Resends {
   #expired(index: number): boolean {
     return this.#now() - this.#publishes.timeOf(index) >= resendWindowMs / tenthMs
   }
-}
-
-function utf8(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
 }

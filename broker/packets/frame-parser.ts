@@ -3,7 +3,8 @@
  *
  * A chunk that begins at a packet's border is read where it lies; only an unfinished rest is copied into a buffer of its
  * own, which grows by a factor, so that a packet that arrives byte by byte costs no more than one that arrives whole,
- * and is given back when it is empty. A declared length reserves nothing.
+ * and is given back when it is empty. Where the next chunk does not fit behind such a rest but has room in front of it,
+ * the rest goes there. A declared length reserves nothing.
  */
 export const frameStatus = { incomplete: 0, complete: 1, malformed: 2, tooLarge: 3 } as const
 export type FrameStatus = (typeof frameStatus)[keyof typeof frameStatus]
@@ -58,25 +59,33 @@ export class FrameParser {
     return this.start < this.#scanned
   }
 
-  push(chunk: Buffer): void {
+  /** Takes chunk[from … to), which must stay as it is until `keep`, or for good; what is before `from` may be overwritten. */
+  push(chunk: Buffer, from = 0, to = chunk.length): void {
     const rest = this.#end - this.start
-    if (rest === 0) {
+    const length = to - from
+    const fits = this.#owned && this.buffer.length - this.#end >= length
+    if (rest === 0 || (!fits && rest <= from)) {
+      const start = from - rest
+      if (rest > 0) this.buffer.copy(chunk, start, this.start, this.#end)
+      this.#scanned += start - this.start
       this.buffer = chunk
-      this.start = 0
-      this.#end = chunk.length
+      this.start = start
+      this.#end = to
       this.#owned = false
-      this.#scanned = 0
       return
     }
-    if (!this.#owned || this.buffer.length - this.#end < chunk.length) this.#makeRoom(rest, rest + chunk.length)
-    chunk.copy(this.buffer, this.#end)
-    this.#end += chunk.length
+    if (!fits) this.#makeRoom(rest, rest + length)
+    chunk.copy(this.buffer, this.#end, from, to)
+    this.#end += length
   }
 
-  /** Copies what is pending when it lies in far more memory than it needs, so that a few bytes do not keep 64 KiB. */
-  compact(): void {
+  /**
+   * Makes what is pending independent of the chunks that were pushed, in memory that is not far more than it needs, so
+   * that a few bytes do not keep 64 KiB.
+   */
+  keep(): void {
     const rest = this.pendingBytes
-    if (this.buffer.length > Math.max(smallBytes, rest * 4)) this.#move(rest, roomFor(rest))
+    if (rest > 0 && (!this.#owned || this.buffer.length > Math.max(smallBytes, rest * 4))) this.#move(rest, roomFor(rest))
   }
 
   /** Reads the packet at the front without taking it. */

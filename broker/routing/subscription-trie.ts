@@ -10,6 +10,12 @@ interface Node<T> {
 export class SubscriptionTrie<T> {
   readonly #root: Node<T> = { children: new Map(), values: new Set() }
   #size = 0
+  #generation = 0
+
+  /** Rises with every change. */
+  get generation(): number {
+    return this.#generation
+  }
 
   /** Pairs of filter and value. */
   get size(): number {
@@ -29,10 +35,13 @@ export class SubscriptionTrie<T> {
     if (node.values.has(value)) return
     node.values.add(value)
     this.#size += 1
+    this.#generation += 1
   }
 
   remove(filter: string, value: T): void {
-    if (this.#removeBelow(this.#root, filter.split('/'), 0, value)) this.#size -= 1
+    if (!this.#removeBelow(this.#root, filter.split('/'), 0, value)) return
+    this.#size -= 1
+    this.#generation += 1
   }
 
   /** True when any filter matches. */

@@ -85,8 +85,8 @@ export class FakeJournal implements JournalWriter, JournalTail {
 
   /** Makes records below the ordinal durable, all by default. */
   sync(below = this.#head): void {
-    this.durable = below
-    for (const listener of this.#durableListeners) listener(below)
+    this.durable = Math.max(this.durable, below)
+    for (const listener of this.#durableListeners) listener(this.durable)
   }
 
   become(state: JournalState): void {

@@ -13,7 +13,13 @@ describe('acknowledgements', () => {
     const journal = new FakeJournal({ auto: false })
     await using served = await serveBroker({ journal })
     using client = await RawClient.connect(served.port, 'meter-1')
-    using spy = vi.spyOn(net.Socket.prototype, 'write')
+    const writes: string[] = []
+    const write = Reflect.get(net.Socket.prototype, '_write')
+    // The kernel may join writes, so they are counted where they are made; copied, because the buffer is used again.
+    using spy = vi.spyOn(net.Socket.prototype, '_write').mockImplementation(function (this: net.Socket, chunk, encoding, done) {
+      if (Buffer.isBuffer(chunk) && this.localPort === served.port) writes.push(chunk.toString('hex'))
+      write.call(this, chunk, encoding, done)
+    })
     const qos = [1, 2, 1, 1, 2, 1]
     client.send(...qos.map((level, index) => publish(`devices/m/${index}`, `v${index}`, { qos: level, id: 100 + index })))
     await until(() => journal.records.length === 6, 'six records are appended')
@@ -25,11 +31,7 @@ describe('acknowledgements', () => {
     expect(client.packets).toHaveLength(5)
     journal.sync()
     await client.received(7)
-    // The kernel may join writes, so they are counted where they are made.
-    const writes = spy.mock.calls.flatMap(([chunk], index) => {
-      const socket: unknown = spy.mock.contexts[index]
-      return Buffer.isBuffer(chunk) && socket instanceof net.Socket && socket.localPort === served.port ? [chunk.toString('hex')] : []
-    })
+    expect(spy).toHaveBeenCalled()
     expect(writes).toEqual(['40020064500200654002006640020067', '5002006840020069'])
   })
 
