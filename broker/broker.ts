@@ -3,6 +3,7 @@ import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import type { JournalTail, JournalWriter } from '../journal/record.ts'
 import { Connection } from './connection.ts'
+import type { ConnectionsChange } from './connection-changes.ts'
 import { Gate, notTaken } from './gate.ts'
 import type { Publish } from './gate.ts'
 import { Listener } from './listener.ts'
@@ -46,12 +47,6 @@ export interface ForeignPublish {
   readonly received?: { readonly ms: number; readonly subNs: number }
   /** Subscribers do not get it. */
   readonly unrouted?: boolean
-}
-
-/** Client ids that came or went since the last call. */
-export interface ConnectionsChange {
-  readonly connected: readonly string[]
-  readonly disconnected: readonly string[]
 }
 
 /** Counters since the start and gauges of now. */

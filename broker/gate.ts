@@ -8,6 +8,8 @@ import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } 
 import { Acknowledgements } from './acknowledgements.ts'
 import { utf8, viewOf } from './byte-views.ts'
 import type { Connection } from './connection.ts'
+import { ConnectionChanges } from './connection-changes.ts'
+import type { ConnectionsChange } from './connection-changes.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
@@ -52,7 +54,7 @@ export interface GateOptions {
   /** Clock that is never set, in ms. */
   readonly monotonic: () => number
   /** Called at most once a turn with the client ids that came and went. */
-  readonly onConnections: (change: { readonly connected: readonly string[]; readonly disconnected: readonly string[] }) => void
+  readonly onConnections: (change: ConnectionsChange) => void
 }
 
 /** Publishes from elsewhere than MQTT that wait for the disk at most. */
@@ -81,7 +83,7 @@ export class Gate {
   readonly #keepAlive: KeepAlive
   readonly #durableWaiters: { readonly ordinal: number; readonly resolve: () => void; readonly reject: (error: Error) => void }[] = []
   readonly #detach: (() => void)[]
-  #changes = new Map<string, boolean>()
+  readonly #changes: ConnectionChanges
   /** One object for all records: append copies. */
   readonly #record: AppendRecord = blankRecord()
 
@@ -105,6 +107,7 @@ export class Gate {
       },
       monotonic: options.monotonic
     })
+    this.#changes = new ConnectionChanges(options.onConnections)
     this.#wills = new Wills(
       due => this.#appendWill(due),
       () => {
@@ -174,7 +177,7 @@ export class Gate {
   connected(connection: Connection): void {
     this.statistics.connectsAccepted += 1
     this.statistics.connections += 1
-    this.#noteChange(connection.clientId, true)
+    this.#changes.note(connection.clientId, true)
   }
 
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
@@ -183,7 +186,7 @@ export class Gate {
     if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
-    this.#noteChange(connection.clientId, false)
+    this.#changes.note(connection.clientId, false)
   }
 
   countRefusal(address: string, clientId: string | undefined, reason: string): void {
@@ -381,21 +384,6 @@ export class Gate {
   #resume(reason: 'journal' | 'routing'): void {
     this.#wills.retry()
     this.waiting.resume(reason)
-  }
-
-  #noteChange(clientId: string | undefined, connected: boolean): void {
-    if (clientId === undefined) return
-    if (this.#changes.size === 0) setImmediate(() => this.#tellChanges())
-    this.#changes.set(clientId, connected)
-  }
-
-  #tellChanges(): void {
-    const changes = this.#changes
-    this.#changes = new Map()
-    const connected: string[] = []
-    const disconnected: string[] = []
-    for (const [clientId, isConnected] of changes) (isConnected ? connected : disconnected).push(clientId)
-    this.#options.onConnections({ connected, disconnected })
   }
 }
 
