@@ -43,6 +43,8 @@ export function connect5(clientId: string, options: ConnectOptions = {}): Buffer
 export class Client5 {
   readonly socket: net.Socket
   readonly packets: Packet[] = []
+  /** What mqtt-packet did not take. */
+  readonly faults: Error[] = []
   closed = false
 
   private constructor(socket: net.Socket) {
@@ -50,6 +52,7 @@ export class Client5 {
     socket.setNoDelay(true)
     const reader = parser({ protocolVersion: 5 })
     reader.on('packet', packet => this.packets.push(packet))
+    reader.on('error', error => this.faults.push(error))
     socket.on('data', chunk => reader.parse(chunk))
     socket.on('error', () => {})
     socket.on('close', () => {

@@ -1,5 +1,4 @@
 import { varint } from '../broker/raw-client.ts'
-import type { Corpus } from './corpus.ts'
 import type { Random } from './random.ts'
 
 /** Bytes that break UTF-8, or only nearly do. */
@@ -16,8 +15,16 @@ function frame(header: number, body: Buffer, length = varint(body.length)): Buff
   return Buffer.concat([Buffer.from([header]), length, body])
 }
 
+/** Where another packet comes from. */
+interface Packets {
+  any(): Buffer
+  connect(): Buffer
+  /** A SUBSCRIBE. */
+  manyFilters(count: number): Buffer
+}
+
 /** One way to damage a packet. */
-type Mutation = (packet: Buffer, random: Random, corpus: Corpus) => Buffer
+type Mutation = (packet: Buffer, random: Random, corpus: Packets) => Buffer
 
 /** Changes in the body alone; its length is made true again by `reframed`, or is not. */
 const ofBytes: Readonly<Record<string, Mutation>> = {
@@ -116,7 +123,7 @@ const bodyMutations = Object.values(ofBytes)
 const frameMutations = Object.values(ofFrames)
 
 /** The packet, damaged in one to three ways; more often than not its length is true, so that the damage gets further in. */
-export function mutate(packet: Buffer, random: Random, corpus: Corpus): Buffer {
+export function mutate(packet: Buffer, random: Random, corpus: Packets): Buffer {
   let mutated = packet
   for (let count = random.oneIn(4) ? random.between(2, 3) : 1; count > 0; count--) {
     const kind = random.below(8)
