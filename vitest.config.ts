@@ -2,7 +2,8 @@ import { defineConfig } from 'vitest/config'
 
 /**
  * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so have the
- * journal's simulation and its corruptions, which are in `fast` with few seeds. The fuzzer is not.
+ * journal's simulation and its corruptions, which are in `fast` with few seeds, and the conformance suites, which can judge another
+ * server too. The fuzzer is not.
  */
 const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**', 'tests/fuzz/**']
 
@@ -16,6 +17,7 @@ export default defineConfig({
     maxWorkers: 3,
     projects: [
       { extends: true, test: { name: 'fast', include: ['tests/**/*.test.ts'], exclude: slow } },
+      { extends: true, test: { name: 'conformance', include: ['tests/conformance/**/*.test.ts'] } },
       { extends: true, test: { name: 'journal', include: ['tests/journal/simulation/**/*.test.ts', 'tests/journal/corruption.test.ts'] } },
       { extends: true, test: { name: 'crash', include: ['tests/crash/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },
       { extends: true, test: { name: 'faults', include: ['tests/faults/**/*.test.ts'], testTimeout: 900_000, fileParallelism: false } },

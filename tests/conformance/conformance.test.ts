@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import { serveBroker } from '../broker/raw-client.ts'
 import { connack, connecting, pingAndDisconnect } from './connect.ts'
 import { format } from './format.ts'
+import { judge } from './judge.ts'
 import { flows, publishing } from './publish.ts'
+import { serve } from './served.ts'
 import { allStatements } from './statements.ts'
 import type { TestedId } from './statements.ts'
 import { subscribing, topicsAndErrors } from './subscribe.ts'
@@ -27,10 +28,12 @@ describe('MQTT 3.1.1 and 3.1', () => {
   for (const [id, statement] of allStatements) {
     if (statement.verdict !== 'pass' && statement.verdict !== 'deviation') continue
     const but = statement.verdict === 'deviation' ? `, but: ${statement.why}` : ''
-    test(`[${id}] ${statement.says}${but}`, async () => {
-      await using served = await serveBroker()
-      await all.get(id)?.(served)
-      expect.hasAssertions()
+    test(`[${id}] ${statement.says}${but}`, async context => {
+      await judge(context, { protocol: 3, id }, async () => {
+        await using served = await serve()
+        await all.get(id)?.(served)
+        expect.hasAssertions()
+      })
     })
   }
 })

@@ -7,23 +7,16 @@ import {
   packet,
   pingreq,
   publish,
-  serveBroker,
   subscribe,
   text,
   uint16,
   until
 } from '../broker/raw-client.ts'
 import { FakeJournal } from '../broker/fake-journal.ts'
-import { accepts, ask, bytes, closesOn, gets, join, rawConnect, refuses, say, subscriber, unsubscribe } from './wire.ts'
+import { serveBroker } from './served.ts'
+import { accepts, ask, bytes, closesOn, gets, join, rawConnect, refuses, say, subscriber, unsubscribe, vanish } from './wire.ts'
 import type { Check, Checks, Served } from './wire.ts'
 import { eventually } from '../harness/tidegate.ts'
-
-/** Goes without DISCONNECT, and is back when the server knows. */
-async function vanish(served: Served, client: RawClient, clientId: string): Promise<void> {
-  await until(() => served.broker.connectedClientIds().includes(clientId), `${clientId} is there`)
-  client.socket.destroy()
-  await until(() => !served.broker.connectedClientIds().includes(clientId), `${clientId} is gone`)
-}
 
 /** A client with a will goes in this way; answers what subscribers of the will's topic get. */
 async function willAfter(
@@ -33,10 +26,8 @@ async function willAfter(
 ): Promise<readonly string[]> {
   using watcher = await subscriber(served, ['will', 2], ['last', 0])
   using client = await RawClient.connect(served.port, 'mortal', { will: { topic: 'will', payload: 'gone', ...will } })
-  await until(() => served.broker.connectedClientIds().includes('mortal'), 'it is there')
   end(client)
-  await client.untilClosed()
-  await until(() => !served.broker.connectedClientIds().includes('mortal'), 'it is gone')
+  await vanish(served, client, 'mortal')
   return await gets(served, watcher, 'last')
 }
 
@@ -329,7 +320,8 @@ export const connecting = {
     using two = await RawClient.connect(served.port, '')
     expect([one.packets, two.packets]).toEqual([['connack:0,0'], ['connack:0,0']])
     // CONNACK is on its way a moment before the client counts as connected.
-    await eventually('two ids', () => (new Set(served.broker.connectedClientIds()).size === 2 ? true : undefined))
+    const { broker } = served
+    await eventually('two ids', () => (new Set(broker.connectedClientIds()).size === 2 ? true : undefined))
     expect(await ask(one, 2, subscribe(1, ['a', 0]), pingreq)).toHaveLength(2)
     await say(served, ['a', 'hello'])
     expect((await one.received(4)).at(-1)).toBe('publish:0:a:hello')

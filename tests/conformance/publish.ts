@@ -1,20 +1,9 @@
 import { expect, vi } from 'vitest'
-import {
-  RawClient,
-  puback,
-  publish,
-  pubrel,
-  serveBroker,
-  subscribe,
-  text,
-  uint16,
-  until,
-  packet,
-  disconnect
-} from '../broker/raw-client.ts'
+import { RawClient, puback, publish, pubrel, subscribe, text, uint16, packet, disconnect } from '../broker/raw-client.ts'
 import { FakeJournal } from '../broker/fake-journal.ts'
 import { illFormed } from './format.ts'
-import { ask, bytes, closesOn, gets, join, publishId, pubcomp, pubrec, rawConnect, refuses, say, subscriber } from './wire.ts'
+import { serveBroker } from './served.ts'
+import { ask, bytes, closesOn, gets, join, publishId, pubcomp, pubrec, rawConnect, refuses, say, subscriber, vanish } from './wire.ts'
 import type { Check, Checks, Served } from './wire.ts'
 
 /** A connection of the persistent session `kept`, which subscribes to all below k with QoS 2. */
@@ -26,9 +15,7 @@ export async function comeBack(served: Served): Promise<RawClient> {
 
 /** The connection breaks, and is back when the server knows. */
 export async function breakOff(served: Served, client: RawClient): Promise<void> {
-  await until(() => served.broker.connectedClientIds().includes('kept'), 'it is there')
-  client.socket.destroy()
-  await until(() => !served.broker.connectedClientIds().includes('kept'), 'it is gone')
+  await vanish(served, client, 'kept')
 }
 
 /** The packets of a client that are PUBLISH or PUBREL, with their packet ids and the first byte. */

@@ -2,19 +2,8 @@
  * The normative statements of MQTT 3.1.1 (OASIS Standard, appendix B) by their numbers, in short, with what Tidegate makes
  * of each; and below them where MQTT 3.1, which numbers nothing, differs. The tests and docs/protocol.md come from here.
  */
-
-/** What Tidegate does. The tests hold it for the first two; the others cannot be seen from a client's end of the wire. */
-export type Statement =
-  | { readonly says: string; readonly verdict: 'pass' }
-  | { readonly says: string; readonly verdict: 'deviation'; readonly why: string }
-  | { readonly says: string; readonly verdict: 'client' }
-  | { readonly says: string; readonly verdict: 'unseen'; readonly why: string }
-
-const pass = (says: string) => ({ says, verdict: 'pass' }) as const
-const deviation = (says: string, why: string) => ({ says, verdict: 'deviation', why }) as const
-/** A duty of the client that a server can neither keep nor check. */
-const client = (says: string) => ({ says, verdict: 'client' }) as const
-const unseen = (says: string, why: string) => ({ says, verdict: 'unseen', why }) as const
+import { client, deviation, pass, unseen } from './statement.ts'
+import type { Statement, Tested } from './statement.ts'
 
 const noWebSocket = 'MQTT over WebSocket is not served yet'
 
@@ -200,12 +189,8 @@ export const statements = {
   )
 } as const satisfies Readonly<Record<string, Statement>>
 
-export type StatementId = keyof typeof statements
-
 /** The statements that have a test. */
-export type TestedId = {
-  [Id in StatementId]: (typeof statements)[Id]['verdict'] extends 'pass' | 'deviation' ? Id : never
-}[StatementId]
+export type TestedId = Tested<typeof statements>
 
 /** All statements in the order of the specification. */
 export const allStatements: readonly (readonly [string, Statement])[] = Object.entries(statements)

@@ -1,21 +1,9 @@
 import { expect } from 'vitest'
-import {
-  connect,
-  disconnect,
-  packet,
-  pingreq,
-  puback,
-  publish,
-  serveBroker,
-  subscribe,
-  text,
-  uint16,
-  until,
-  RawClient
-} from '../broker/raw-client.ts'
+import { connect, disconnect, packet, pingreq, puback, publish, subscribe, text, uint16, until, RawClient } from '../broker/raw-client.ts'
 import { FakeJournal } from '../broker/fake-journal.ts'
 import { illFormed, withNul } from './format.ts'
 import { breakOff, comeBack } from './publish.ts'
+import { serveBroker } from './served.ts'
 import { ask, bytes, closesOn, gets, join, publishId, pubcomp, pubrec, rawConnect, refuses, say, subscriber, unsubscribe } from './wire.ts'
 import type { Check, Checks, Served } from './wire.ts'
 

@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
-import { RawClient, connect, packet, publish, pubrel, serveBroker, subscribe, text, uint16, until } from '../broker/raw-client.ts'
+import { RawClient, connect, packet, publish, pubrel, subscribe, text, uint16, until } from '../broker/raw-client.ts'
+import { serveBroker } from './served.ts'
 import { accepts, ask, closesOn, join, rawConnect, refuses, unsubscribe } from './wire.ts'
 import type { Checks } from './wire.ts'
 

@@ -1,9 +1,10 @@
 import { expect } from 'vitest'
-import { RawClient, connect, packet, pingreq, publish, serveBroker, subscribe, text, uint16, until } from '../broker/raw-client.ts'
+import { RawClient, connect, packet, pingreq, publish, pubrel, subscribe, text, uint16, until } from '../broker/raw-client.ts'
+import { against } from './served.ts'
+import type { Served } from './served.ts'
 import type { TestedId } from './statements.ts'
 
-/** A broker that serves, with its fake journal. */
-export type Served = Awaited<ReturnType<typeof serveBroker>>
+export type { Served }
 
 /** What shows that a statement holds, against a broker of its own. */
 export type Check = (served: Served) => Promise<void>
@@ -45,6 +46,13 @@ export async function ask(client: RawClient, count: number, ...packets: readonly
   client.send(...packets)
   await client.received(before + count)
   return client.packets.slice(before)
+}
+
+/** The connection breaks without DISCONNECT, and is back when the server knows. */
+export async function vanish(served: Served, client: RawClient, clientId: string): Promise<void> {
+  client.socket.end()
+  await client.untilClosed()
+  if (against === undefined) await until(() => !served.broker.connectedClientIds().includes(clientId), `${clientId} is gone`)
 }
 
 /** Each of these, sent by a client of its own, is the end of its connection, and what comes behind it is not processed. */
@@ -91,6 +99,9 @@ export async function say(served: Served, ...messages: readonly Readonly<Paramet
   await ask(client, 1, ...packets, publish('said', '', { qos: 1, id: 0xffff }))
   await until(() => client.packets.includes('puback:65535') || client.closed, 'it was acknowledged')
   expect(client.closed).toBe(false)
+  // A server may hand on a QoS 2 message only when PUBREL comes.
+  const ids = packets.filter(bytes => ((bytes[0] ?? 0) & 6) === 4).map(publishId)
+  for (const id of new Set(ids)) await ask(client, 1, pubrel(id))
 }
 
 /**

@@ -6,6 +6,7 @@ import { configPaths } from '../../config/keys.ts'
 import { loadConfig } from '../../config/load.ts'
 import { errorTable } from '../../errors.ts'
 import { metricTable } from '../../metrics.ts'
+import { statements5 } from '../conformance/mqtt5/statements.ts'
 import { statements } from '../conformance/statements.ts'
 import { top } from '../layout/sources.ts'
 import { tables, withTables } from './tables.ts'
@@ -31,6 +32,7 @@ describe('the tables in the documents are those of the code (`npm run docs` writ
     expect(namesIn(documents, 'errors')).toEqual(Object.keys(errorTable))
     expect(namesIn(documents, 'metrics')).toEqual(Object.keys(metricTable))
     expect([...namesIn(documents, 'mqtt311'), ...namesIn(documents, 'mqtt31')]).toEqual(Object.keys(statements))
+    expect([...namesIn(documents, 'mqtt5'), ...namesIn(documents, 'mqtt5more')]).toEqual(Object.keys(statements5))
     for (const name of Object.keys(tables)) expect(documents.split(`<!-- table: ${name} -->`)).toHaveLength(2)
   })
 

@@ -2,8 +2,9 @@ import { configFlags, configKey, configPaths, configTable, variableOf } from '..
 import type { ConfigKey } from '../../config/keys.ts'
 import { errorTable } from '../../errors.ts'
 import { metricTable } from '../../metrics.ts'
-import { allStatements } from '../conformance/statements.ts'
-import type { Statement } from '../conformance/statements.ts'
+import { statements5 } from '../conformance/mqtt5/statements.ts'
+import { statements } from '../conformance/statements.ts'
+import type { Statement } from '../conformance/statement.ts'
 
 /** The tables that documents take from the code, by the name of their marker. */
 export const tables: Readonly<Record<string, () => string>> = {
@@ -38,15 +39,16 @@ export const tables: Readonly<Record<string, () => string>> = {
     ),
   conformance: () =>
     table(
-      ['', 'MQTT 3.1.1', 'MQTT 3.1'],
-      Object.entries(verdicts).map(([verdict, text]) => {
-        const count = (version31: boolean): string =>
-          String(statementsOf(version31).filter(([, statement]) => statement.verdict === verdict).length)
-        return [text, count(false), count(true)]
-      })
+      ['', ...Object.keys(protocols)],
+      Object.entries(verdicts).map(([verdict, text]) => [
+        text,
+        ...Object.values(protocols).map(list => String(list.filter(([, statement]) => statement.verdict === verdict).length))
+      ])
     ),
-  mqtt311: () => statementTable(false),
-  mqtt31: () => statementTable(true)
+  mqtt5: () => statementTable('MQTT 5.0'),
+  mqtt5more: () => statementTable('MQTT 5.0, without a number'),
+  mqtt311: () => statementTable('MQTT 3.1.1'),
+  mqtt31: () => statementTable('MQTT 3.1')
 }
 
 const verdicts: Readonly<Record<Statement['verdict'], string>> = {
@@ -56,15 +58,23 @@ const verdicts: Readonly<Record<Statement['verdict'], string>> = {
   unseen: 'not observable'
 }
 
-/** The statements of MQTT 3.1.1, or where MQTT 3.1 differs. */
-function statementsOf(version31: boolean): typeof allStatements {
-  return allStatements.filter(([id]) => id.startsWith('V3.1-') === version31)
+type Statements = readonly (readonly [id: string, statement: Statement])[]
+
+const beginning = (prefix: string, table: Readonly<Record<string, Statement>>): Statements =>
+  Object.entries(table).filter(([id]) => id.startsWith(prefix))
+
+/** The statements by the column that counts them. */
+const protocols = {
+  'MQTT 5.0': beginning('MQTT-', statements5),
+  'MQTT 5.0, without a number': beginning('V5-', statements5),
+  'MQTT 3.1.1': beginning('MQTT-', statements),
+  'MQTT 3.1': beginning('V3.1-', statements)
 }
 
-function statementTable(version31: boolean): string {
+function statementTable(protocol: keyof typeof protocols): string {
   return table(
     ['statement', 'in short', 'Tidegate', 'reason'],
-    statementsOf(version31).map(([id, statement]) => [
+    protocols[protocol].map(([id, statement]) => [
       code(id),
       statement.says,
       verdicts[statement.verdict],

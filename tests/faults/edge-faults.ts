@@ -3,6 +3,20 @@ import type { Fault } from './fault.ts'
 /** Faults in the gate and the channel: acknowledgements, resends, bounds. */
 export const edgeFaults: readonly Fault[] = [
   {
+    name: 'a topic alias keeps the first topic that it was set to',
+    file: 'broker/topic-aliases.ts',
+    find: 'this.#topics[alias] = Buffer.from(buffer.subarray(start, end))\n',
+    replace: 'this.#topics[alias] ??= Buffer.from(buffer.subarray(start, end))\n',
+    caughtBy: ['tests/conformance/mqtt5/conformance5.test.ts']
+  },
+  {
+    name: 'retain handling 1 sends to subscriptions that were there',
+    file: 'broker/routing/router.ts',
+    find: '(subscription.retainHandling === 1 && !isNew)',
+    replace: '(subscription.retainHandling === 1 && !isNew && this === undefined)',
+    caughtBy: ['tests/conformance/mqtt5/sessions5.test.ts']
+  },
+  {
     name: 'the gate acknowledges at the append',
     file: 'broker/publisher-side.ts',
     find: 'acknowledgement.puback, packetId, ordinal)',

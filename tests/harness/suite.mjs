@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 
 /** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
 const flagsOf = {
+  conformance: { '--against': 'TIDEGATE_CONFORMANCE_AGAINST' },
   crash: { '--cycles': 'TIDEGATE_CRASH_CYCLES', '--seed': 'TIDEGATE_CRASH_SEED' },
   fuzz: { '--packets': 'TIDEGATE_FUZZ_PACKETS', '--seed': 'TIDEGATE_FUZZ_SEED' },
   journal: {
@@ -33,8 +34,10 @@ while (args.length > 0) {
     continue
   }
   const value = values.length > 0 ? values.join('=') : args.shift()
-  if (value === undefined || !/^\d/.test(value)) {
-    console.error(`suite: ${flag} needs a number, as in ${flag} 200`)
+  const [fits, what] =
+    flag === '--against' ? [/\{port\}/, `a command, as in ${flag} 'mosquitto -p {port}'`] : [/^\d/, `a number, as in ${flag} 200`]
+  if (value === undefined || !fits.test(value)) {
+    console.error(`suite: ${flag} needs ${what}`)
     process.exit(2)
   }
   env[variable] = value

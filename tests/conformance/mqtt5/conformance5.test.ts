@@ -1,0 +1,4 @@
+import { describe } from 'vitest'
+import { testStatements } from './checks.ts'
+
+describe('MQTT 5.0', () => testStatements('others'))
