@@ -89,6 +89,11 @@ export class Recorder implements AsyncDisposable {
     return this.#open
   }
 
+  /** Readings that `compareNew` has not seen acknowledged and compared. */
+  get unverified(): number {
+    return this.sent.length - this.#verified
+  }
+
   /** Publishes one reading of each device, QoS 1 and 2 in turn. Does not wait for the acknowledgement. */
   publishAll(): void {
     for (const [device, client] of this.#clients) {

@@ -2,10 +2,13 @@ import { expect } from 'vitest'
 import { readFreshLedger, readLedger, type Recorder } from './recorder.ts'
 import { eventually, type Tidegate } from './tidegate.ts'
 
-/** Publishes from every device every few milliseconds until stopped; stands still while many publishes are unanswered. */
-export function publishSteadily(recorder: Recorder): { stop(): void } {
+/**
+ * Publishes from every device every few milliseconds until stopped; stands still while many publishes are unanswered, and
+ * with `compareNew` after each cycle also while a comparison has more than `unverified` to read: the next one would have more.
+ */
+export function publishSteadily(recorder: Recorder, { unverified = Infinity } = {}): { stop(): void } {
   const timer = setInterval(() => {
-    if (recorder.unanswered < 5_000) recorder.publishAll()
+    if (recorder.unanswered < 5_000 && recorder.unverified < unverified) recorder.publishAll()
   }, 8)
   return { stop: () => clearInterval(timer) }
 }
