@@ -200,7 +200,9 @@ export class Gate {
     const { monotonic } = this.#options
     const startMs = monotonic()
     try {
-      await this.#journal.readTail(record => this.resends.recall(record))
+      await this.#journal.readTail(Infinity, record => {
+        if (record.packetId > 0) this.resends.recall(record)
+      })
     } catch (error) {
       this.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'the newest records cannot be read: what is sent again is stored twice')
     }

@@ -106,8 +106,8 @@ export class FakeJournal implements JournalWriter, JournalTail {
 
   commit(): void {}
 
-  async readTail(visit: (record: TailRecord) => void): Promise<void> {
-    for (const record of this.tail) if (record.packetId > 0) visit(record)
+  async readTail(_from: number, visit: (record: TailRecord) => void): Promise<void> {
+    for (const record of this.tail) visit(record)
   }
 
   /** What is not durable is gone, as after a loss of power. */
