@@ -73,6 +73,13 @@ export const metricTable = {
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
   tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
   tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },
+  tidegate_mqtt_retained_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded by limits.retainedBytes.' },
+  tidegate_mqtt_queued: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Messages kept for sessions: those that wait, and those that a persistent one has not acknowledged.'
+  },
+  tidegate_mqtt_queued_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded by limits.queuedBytes.' },
   tidegate_mqtt_sessions: { type: 'gauge', process: 'edge', help: 'Persistent sessions, connected or not.' },
   tidegate_mqtt_route_queue: {
     type: 'gauge',
@@ -113,7 +120,7 @@ export const metricTable = {
   tidegate_mqtt_dropped_total: {
     type: 'counter',
     process: 'edge',
-    help: 'Messages not kept for subscribers, and wills not published, because a bound was reached, by kind.',
+    help: 'Messages that subscribers did not get, and wills not published, because a bound was reached, by kind.',
     labels: ['kind']
   },
 

@@ -33,7 +33,7 @@ async function memoryOf(system: System): Promise<readonly [number, number]> {
  */
 export async function measureBacklog(): Promise<Figures> {
   let obstacle = ''
-  await using system = await System.start({ 'journal.maxBytes': '64GiB', 'log.level': 'fatal' }, folder => {
+  await using system = await System.start({ 'journal.maxBytes': '64GiB' }, folder => {
     obstacle = path.join(folder, 'tidegate.duckdb')
     mkdirSync(obstacle)
   })

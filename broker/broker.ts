@@ -9,6 +9,7 @@ import { Listener } from './listener.ts'
 import { Refusals } from './refusals.ts'
 import type { Refusal } from './refusals.ts'
 import { Router } from './routing/router.ts'
+import type { SessionChanges } from './routing/session-changes.ts'
 import { buildStatistics } from './statistics.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { topicNameFault } from './packets/topics.ts'
@@ -29,6 +30,8 @@ export interface BrokerOptions {
   readonly clock?: () => number
   /** Clock that is never set, in milliseconds. Default performance.now. */
   readonly monotonic?: () => number
+  /** Hears of what becomes of persistent sessions, and says when that is durable. */
+  readonly sessionChanges?: SessionChanges
 }
 
 /** A publish that does not come from an MQTT connection. */
@@ -54,6 +57,10 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   /** Messages that wait for the disk or their turn to reach subscribers. */
   readonly routeQueue: number
   readonly retained: number
+  readonly retainedBytes: number
+  /** Messages that wait for sessions or that persistent ones have not acknowledged, and their bytes. */
+  readonly queued: number
+  readonly queuedBytes: number
   /** Subscriptions of connected clients. */
   readonly subscriptions: number
   /** Publishes remembered to recognise those that are sent again, and their memory. */
@@ -65,6 +72,7 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
 }
 
 const pollMs = 5
+const monotonicMs = (): number => performance.now()
 
 /**
  * The MQTT side of the edge: MQTT 3.1 and 3.1.1 over TCP. A publish is acknowledged when the journal says that it is
@@ -115,7 +123,8 @@ export class Broker {
         refusals.add(address, undefined, reason)
       }
     })
-    const router = await Router.open({ limits, maxPacketBytes, statistics, log })
+    const { monotonic = monotonicMs, sessionChanges: changes } = options
+    const router = new Router({ limits, maxPacketBytes, statistics, monotonic, changes })
     return new Broker({ options, statistics, refusals, listener, router })
   }
 
@@ -137,11 +146,14 @@ export class Broker {
     return {
       ...this.#statistics,
       routeQueue: this.#router.queued,
-      retained: this.#router.retained,
+      retained: this.#router.retained.size,
+      retainedBytes: this.#router.retained.bytes,
+      queued: this.#router.kept.messages,
+      queuedBytes: this.#router.kept.bytes,
       subscriptions: this.#router.subscriptions,
       remembered: this.#gate?.resends.count ?? 0,
       rememberedBytes: this.#gate?.resends.bytes ?? 0,
-      persistentSessions: this.#gate?.persistentSessions ?? 0,
+      persistentSessions: this.#router.sessions.persistent,
       unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
     }
   }
@@ -149,7 +161,7 @@ export class Broker {
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
   async serve(journal: JournalWriter & JournalTail): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
-    const { monotonic = () => performance.now() } = this.#options
+    const { monotonic = monotonicMs } = this.#options
     const gate = new Gate({
       journal,
       router: this.#router,
@@ -246,6 +258,5 @@ export class Broker {
     gate?.dismissAll()
     await this.#listener.close(Math.max(pollMs, end - performance.now()))
     gate?.close()
-    await this.#router.close()
   }
 }

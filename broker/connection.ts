@@ -1,37 +1,27 @@
 import type { Socket } from 'node:net'
 import { decodeConnect, returnCodes } from './packets/connect-packet.ts'
 import type { ConnectPacket, Will } from './packets/connect-packet.ts'
-import { FrameParser, frameStatus } from './packets/frame-parser.ts'
 import type { Gate } from './gate.ts'
+import { Intake, pingResponse } from './intake.ts'
+import type { ConnectionState, IntakeHost } from './intake.ts'
 import { ticksOf } from './keep-alive.ts'
 import type { Watched } from './keep-alive.ts'
 import { Outbound } from './outbound.ts'
 import { PublisherSide } from './publisher-side.ts'
 import type { Outcome, PublisherHost } from './publisher-side.ts'
-import type { Session } from './sessions.ts'
+import { neverExpires } from './routing/session.ts'
+import type { Session } from './routing/session.ts'
 import { SubscriberSide } from './subscriber-side.ts'
 import type { SubscriberHost } from './subscriber-side.ts'
 import { decodeSubscribe, decodeUnsubscribe } from './packets/subscribe-packet.ts'
 import type { BlockReason } from './waiting.ts'
 
-/** Bytes held of a client before its CONNACK, and the largest CONNECT. */
-const unauthenticatedBytes = 65_536
 const connectTimeoutMs = 5000
 /** Acknowledgements and PINGRESPs that may wait for a client that does not read before it is not read either. */
 const unreadReplyBytes = 65_536
-/** Packets handled before the event loop gets its turn. */
-const packetsPerTurn = 1024
 
-const pingResponse = Buffer.from([0xd0, 0x00])
-
-/**
- * One client's socket: cuts it into packets and gives each to the side that it belongs to, publisher or subscriber.
- *
- * States: connect (waiting for CONNECT) → opening (CONNECT was passed on, nothing before CONNACK 0) → open → closed.
- * A packet that cannot be handled yet blocks the connection: it stays at the front of the parser with everything behind
- * it, reading goes on up to the held bytes (PINGREQs there are answered), then the socket is paused until unblocked.
- */
-export class Connection implements Watched, PublisherHost, SubscriberHost {
+/** One client: takes the packets of its socket and gives each to the side that it belongs to, publisher or subscriber. */
+export class Connection implements Watched, IntakeHost, PublisherHost, SubscriberHost {
   readonly address: string
   clientId: string | undefined
   clientIdBytes: Buffer = Buffer.alloc(0)
@@ -40,14 +30,9 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
   silentTicks = ticksOf(connectTimeoutMs)
   readonly #gate: Gate
   readonly #socket: Socket
-  readonly #parser = new FrameParser()
   readonly #out: Outbound
-  #state: 'connect' | 'opening' | 'open' | 'closed' = 'connect'
-  #blocked: BlockReason | undefined
-  #paused = false
-  /** Whether the gate counts bytes of this connection. */
-  #holds = false
-  #inputEnded = false
+  readonly #intake: Intake
+  #state: ConnectionState = 'connect'
   #session: Session | undefined
   #will: Will | undefined
   #publisher: PublisherSide | undefined
@@ -57,8 +42,13 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     this.#gate = gate
     this.#socket = socket
     this.#out = new Outbound(socket, gate.statistics)
+    this.#intake = new Intake({ host: this, gate, socket, out: this.#out })
     this.address = address
     this.lastTick = gate.tick
+  }
+
+  get state(): ConnectionState {
+    return this.#state
   }
 
   get closed(): boolean {
@@ -69,20 +59,17 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     return this.#state === 'open'
   }
 
-  /** A client that does not read its replies has no excuse. */
   get standsStill(): boolean {
-    return this.#paused && this.#blocked !== 'replies'
+    return this.#intake.standsStill
   }
 
   /** Begins to read. */
   start(): void {
     const socket = this.#socket
-    socket.on('data', chunk => this.#onData(chunk))
-    socket.on('end', () => this.#onEnd())
     socket.on('error', error => this.finish(error.message))
     socket.on('close', () => this.finish('socket closed'))
     socket.on('drain', () => this.#onDrain())
-    socket.resume()
+    this.#intake.start()
   }
 
   expire(): void {
@@ -92,17 +79,13 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
 
   /** Goes on with the packet that blocked, when it blocked for this reason. */
   unblock(reason: BlockReason): void {
-    if (this.#blocked !== reason || this.#state === 'closed') return
-    this.#blocked = undefined
-    this.lastTick = this.#gate.tick
-    this.#drain()
+    this.#intake.unblock(reason)
   }
 
   /** Handles no further packets, until it is closed. */
   stopReading(): void {
     if (this.#state === 'closed') return
-    this.#blocked = 'stop'
-    this.#socket.pause()
+    this.#intake.stop()
     this.silentTicks = 0
   }
 
@@ -138,73 +121,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     this.finish('server stops')
   }
 
-  /** CONNACK 0 has left on the routing side too: packets behind CONNECT are handled from now on. */
-  onOpen(): void {
-    if (this.#state !== 'opening') return
-    this.#state = 'open'
-    this.#gate.connected(this)
-    this.unblock('connack')
-  }
-
-  onRouteReady(): void {
-    this.unblock('route')
-  }
-
-  #onData(chunk: Buffer): void {
-    if (this.#state === 'closed') return
-    this.#gate.statistics.bytesReceived += chunk.length
-    this.#parser.push(chunk)
-    if (this.#blocked === undefined) {
-      this.#drain()
-      return
-    }
-    this.lastTick = this.#gate.tick
-    this.#answerPings()
-    this.#accountHeld()
-  }
-
-  #onEnd(): void {
-    this.#inputEnded = true
-    // What waits behind a blocked publish is still the client's word: a publisher may send and leave.
-    if (this.#blocked === undefined) this.finish('client closed the socket')
-  }
-
-  #onDrain(): void {
-    this.#subscriber?.onDrain()
-    this.unblock('replies')
-  }
-
-  #drain(): void {
-    const parser = this.#parser
-    let packets = 0
-    while (this.#state !== 'closed') {
-      // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
-      if (this.#state === 'opening' && !this.#block('connack')) break
-      const status = parser.next(this.#state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
-      if (status === frameStatus.incomplete) break
-      if (status !== frameStatus.complete) {
-        this.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
-        return
-      }
-      packets += 1
-      if (packets > packetsPerTurn) {
-        this.#block('turn')
-        break
-      }
-      if (!this.#handle(parser.header)) break
-      this.lastTick = this.#gate.tick
-      parser.consume()
-    }
-    if (this.#isClosed()) return
-    if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
-    this.#out.flush()
-    this.#accountHeld()
-    if (this.#inputEnded && this.#blocked === undefined) this.finish('client closed the socket')
-    this.#gate.releaseOverdue()
-  }
-
-  /** Handles the current packet; false when it blocked the connection or closed it. */
-  #handle(header: number): boolean {
+  handle(header: number): boolean {
     if (this.#state === 'connect') {
       if (header !== 0x10) {
         this.refuse('first packet is not CONNECT')
@@ -212,7 +129,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
       }
       return this.#handleConnect()
     }
-    if (this.#out.isStuck(unreadReplyBytes)) return this.#block('replies')
+    if (this.#out.isStuck(unreadReplyBytes)) return this.#intake.block('replies')
     switch (header >> 4) {
       case 3:
         return this.#publish(header)
@@ -225,7 +142,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
       case 4:
       case 5:
       case 7:
-        return this.#packetId() > 0 && this.#passOn()
+        return this.#acknowledge(header >> 4)
       case 8:
       case 10:
         return this.#handleFilters(header >> 4 === 8)
@@ -235,8 +152,13 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     }
   }
 
+  #onDrain(): void {
+    this.#subscriber?.onDrain()
+    this.unblock('replies')
+  }
+
   #handleConnect(): boolean {
-    const { buffer, bodyStart, bodyEnd } = this.#parser
+    const { buffer, bodyStart, bodyEnd } = this.#intake.parser
     const packet = decodeConnect(buffer, bodyStart, bodyEnd)
     if ('fault' in packet) {
       this.refuse(packet.fault, packet.returnCode)
@@ -253,7 +175,7 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
   }
 
   #open(packet: ConnectPacket, clientId: string): boolean {
-    const opened = this.#gate.openSession(clientId, packet.clean, this)
+    const opened = this.#gate.router.sessions.open({ clientId, clean: packet.clean, expirySeconds: packet.clean ? 0 : neverExpires }, this)
     if (opened === undefined) {
       this.refuse('too many persistent sessions', returnCodes.serverUnavailable)
       return false
@@ -262,17 +184,26 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     this.#session = opened.session
     this.#will = packet.will
     this.user = packet.user
-    this.#parser.dupAllowed = packet.level === 3
+    this.#intake.parser.dupAllowed = packet.level === 3
     this.silentTicks = ticksOf(packet.keepAliveSeconds * 1500)
     const sessionPresent = opened.present && packet.level > 3
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate: this.#gate, session: opened.session })
-    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, sessionPresent })
-    this.#subscriber.connect(this.clientIdBytes, packet.clean)
+    this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: this.#gate.router, session: opened.session })
+    this.#gate.router.whenDurable(() => this.#onOpen(sessionPresent))
     return true
   }
 
+  /** The client gets its CONNACK 0, and packets behind CONNECT are handled from now on. */
+  #onOpen(sessionPresent: boolean): void {
+    if (this.#state !== 'opening') return
+    this.#state = 'open'
+    this.#subscriber?.open(sessionPresent)
+    this.#gate.connected(this)
+    this.unblock('connack')
+  }
+
   #publish(header: number): boolean {
-    return this.#publisher !== undefined && this.#settle(this.#publisher.publish(this.#parser, header))
+    return this.#publisher !== undefined && this.#settle(this.#publisher.publish(this.#intake.parser, header))
   }
 
   /** [MQTT-4.3.3-2]. */
@@ -283,20 +214,20 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
 
   #settle(outcome: Outcome): boolean {
     if (outcome === 'handled') return true
-    return outcome === 'closed' ? false : this.#block(outcome)
+    return outcome === 'closed' ? false : this.#intake.block(outcome)
   }
 
   #handlePing(): boolean {
-    if (this.#parser.bodyEnd !== this.#parser.bodyStart) {
+    if (this.#intake.parser.bodyEnd !== this.#intake.parser.bodyStart) {
       this.violate('PINGREQ has a body')
       return false
     }
-    if (!this.#parser.scanned) this.#out.reply(pingResponse)
+    if (!this.#intake.parser.scanned) this.#out.reply(pingResponse)
     return true
   }
 
   #handleDisconnect(): boolean {
-    if (this.#parser.bodyEnd === this.#parser.bodyStart) {
+    if (this.#intake.parser.bodyEnd === this.#intake.parser.bodyStart) {
       this.#will = undefined
       this.#publisher?.disconnect()
       this.finish('client disconnected')
@@ -305,81 +236,29 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
   }
 
   #handleFilters(subscribe: boolean): boolean {
-    const { buffer, bodyStart, bodyEnd } = this.#parser
+    const { buffer, bodyStart, bodyEnd } = this.#intake.parser
     const list = subscribe ? decodeSubscribe(buffer, bodyStart, bodyEnd) : decodeUnsubscribe(buffer, bodyStart, bodyEnd)
     if ('fault' in list) {
       this.violate(list.fault)
       return false
     }
-    const subscriber = this.#subscriber
-    const filters = this.#session?.filters
-    if (subscriber === undefined || filters === undefined) return false
-    if (subscriber.blocked) return this.#block('route')
-    if (subscribe) {
-      subscriber.subscribe(list, filters, this.#gate.limits.subscriptions)
-      return true
-    }
-    for (const filter of list.filters) filters.delete(filter)
-    return this.#passOn()
+    if (subscribe) this.#subscriber?.subscribe(list, this.#gate.limits.subscriptions)
+    else this.#subscriber?.unsubscribe(list)
+    return true
+  }
+
+  #acknowledge(type: number): boolean {
+    const packetId = this.#packetId()
+    if (packetId > 0) this.#subscriber?.acknowledge(type, packetId)
+    return packetId > 0
   }
 
   /** The packet id of a packet that holds nothing else; 0, and closed, when it does not. */
   #packetId(): number {
-    const { buffer, bodyStart, bodyEnd } = this.#parser
+    const { buffer, bodyStart, bodyEnd } = this.#intake.parser
     const packetId = bodyEnd - bodyStart === 2 ? buffer.readUInt16BE(bodyStart) : 0
     if (packetId === 0) this.violate('acknowledgement without a packet id')
     return packetId
-  }
-
-  /** Gives the current packet to the routing side. */
-  #passOn(): boolean {
-    if (this.#subscriber === undefined || this.#subscriber.blocked) return this.#block('route')
-    this.#subscriber.passOn(Buffer.from(this.#parser.buffer.subarray(this.#parser.start, this.#parser.bodyEnd)))
-    return true
-  }
-
-  #block(reason: BlockReason): false {
-    this.#blocked = reason
-    this.#gate.waiting.add(this, reason)
-    return false
-  }
-
-  #answerPings(): void {
-    if (this.#state !== 'open') return
-    const pings = this.#parser.countPings(this.#gate.maxPacketBytes)
-    for (let count = 0; count < pings; count++) this.#out.reply(pingResponse)
-    this.#out.flush()
-  }
-
-  /**
-   * Counts what is held: behind a block, or of a packet whose end has not come. Behind a block the socket is paused above
-   * the bounds, and read again when nothing blocks any more.
-   */
-  #accountHeld(): void {
-    const { held, limits } = this.#gate
-    const pending = this.#isClosed() ? 0 : this.#parser.pendingBytes
-    const blocked = this.#blocked === undefined ? 0 : pending
-    if (pending > 0) this.#parser.compact()
-    if (pending > 0 || this.#holds) held.account(this, { blocked, unfinished: pending - blocked })
-    this.#holds = pending > 0
-    if (this.#isClosed()) return
-    const bound = this.#state === 'open' ? limits.heldBytes : unauthenticatedBytes
-    const pause = blocked > 0 && (this.#paused || blocked >= bound || held.overBlocked)
-    if (pause === this.#paused) return
-    this.#setPaused(pause)
-    if (pause) this.#socket.pause()
-    else this.#socket.resume()
-  }
-
-  #setPaused(paused: boolean): void {
-    if (paused === this.#paused) return
-    this.#paused = paused
-    this.#gate.statistics.pausedSockets += paused ? 1 : -1
-  }
-
-  /** A call, so that the compiler does not take the state for what it was before a packet was handled. */
-  #isClosed(): boolean {
-    return this.#state === 'closed'
   }
 
   #close(): void {
@@ -387,12 +266,10 @@ export class Connection implements Watched, PublisherHost, SubscriberHost {
     if (connackSent || this.#state === 'connect') this.#out.flush()
     const wasOpen = this.#state === 'open'
     this.#state = 'closed'
-    this.#accountHeld()
-    this.#setPaused(false)
-    this.#publisher?.close(this.#parser)
-    this.#parser.clear()
+    this.#intake.close()
+    this.#publisher?.close(this.#intake.parser)
+    this.#intake.parser.clear()
     this.#gate.disconnected(this, this.#session, wasOpen)
-    this.#subscriber?.close()
     if (this.#will !== undefined && connackSent) this.#gate.publishWill({ clientId: this.clientIdBytes, user: this.user, will: this.#will })
     this.#gate.endSocket(this.#socket)
   }

@@ -14,8 +14,7 @@ import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
 import type { Router } from './routing/router.ts'
-import { Sessions } from './sessions.ts'
-import type { Session } from './sessions.ts'
+import type { Session } from './routing/session.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { Waiting } from './waiting.ts'
 import { Wills } from './wills.ts'
@@ -62,7 +61,6 @@ export class Gate {
   readonly maxReceivedIds: number
   readonly #options: GateOptions
   readonly #journal: JournalWriter & JournalTail
-  readonly #sessions: Sessions
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
@@ -91,7 +89,6 @@ export class Gate {
       },
       monotonic: options.monotonic
     })
-    this.#sessions = new Sessions({ limit: options.limits.sessions, forget: clientId => this.router.forget(clientId) })
     this.#wills = new Wills(
       due => this.#appendWill(due),
       () => {
@@ -99,7 +96,6 @@ export class Gate {
       }
     )
     this.#keepAlive = new KeepAlive(this.#connections, () => this.#onTick())
-    this.router.onOpen(link => link.owner.onRouteOpen())
     this.router.onRoom(() => this.#resume('routing'))
     this.acknowledgements.release(this.#journal.durable)
     this.router.release(this.#journal.durable)
@@ -126,10 +122,6 @@ export class Gate {
     return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued + this.#wills.waiting
   }
 
-  get persistentSessions(): number {
-    return this.#sessions.persistent
-  }
-
   add(connection: Connection): void {
     this.#connections.add(connection)
   }
@@ -142,14 +134,6 @@ export class Gate {
     const { anonymous } = this.#options
     if (anonymous === 'any' || (anonymous === 'loopback' && isLoopback(connection.address))) return undefined
     return anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
-  }
-
-  /** The session for a CONNECT; a connection that has it is closed first [MQTT-3.1.4-2]. Undefined when there is no room. */
-  openSession(clientId: string, clean: boolean, connection: Connection): { session: Session; present: boolean } | undefined {
-    this.#sessions.get(clientId)?.connection?.finish('taken over by a new connection')
-    const opened = this.#sessions.open(clientId, clean)
-    if (opened !== undefined) opened.session.connection = connection
-    return opened
   }
 
   assignClientId(): Buffer {
@@ -165,7 +149,7 @@ export class Gate {
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
     this.#connections.delete(connection)
     this.waiting.delete(connection)
-    if (session?.connection === connection) this.#sessions.detach(session)
+    if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
     this.#noteChange(connection.clientId, false)
@@ -320,7 +304,8 @@ export class Gate {
     if (client !== undefined && record.packetId > 0) this.resends.remember(client, record, ordinal)
     if (wanted) {
       const { qos, retain } = record
-      router.push({ ordinal, topic, payload: Buffer.from(record.payload), qos, retain, clientId: utf8(record.clientId) })
+      const payload = Buffer.from(record.payload)
+      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties: undefined, expiry: undefined })
       // A journal that does not wait for the disk has told of it already.
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
@@ -349,6 +334,7 @@ export class Gate {
 
   #onTick(): void {
     this.resends.expire()
+    this.router.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')
   }

@@ -10,6 +10,9 @@ export function bindBrokerMetrics(metrics: Metrics, broker: Broker): void {
   metrics.bind('tidegate_mqtt_unacknowledged', () => broker.stats.unacknowledged)
   metrics.bind('tidegate_mqtt_subscriptions', () => broker.stats.subscriptions)
   metrics.bind('tidegate_mqtt_retained', () => broker.stats.retained)
+  metrics.bind('tidegate_mqtt_retained_bytes', () => broker.stats.retainedBytes)
+  metrics.bind('tidegate_mqtt_queued', () => broker.stats.queued)
+  metrics.bind('tidegate_mqtt_queued_bytes', () => broker.stats.queuedBytes)
   metrics.bind('tidegate_mqtt_sessions', () => broker.stats.persistentSessions)
   metrics.bind('tidegate_mqtt_route_queue', () => broker.stats.routeQueue)
   metrics.bind('tidegate_mqtt_connects_total', () => broker.stats.connectsAccepted)
@@ -31,8 +34,10 @@ export function bindBrokerMetrics(metrics: Metrics, broker: Broker): void {
   metrics.bind('tidegate_mqtt_routed_total', () => broker.stats.routed)
   metrics.bind('tidegate_mqtt_dropped_total', () => [
     { labels: { kind: 'offline' }, value: broker.stats.offlineDropped },
+    { labels: { kind: 'slow' }, value: broker.stats.slowDropped },
+    { labels: { kind: 'expired' }, value: broker.stats.expiredDropped },
+    { labels: { kind: 'oversized' }, value: broker.stats.oversizedDropped },
     { labels: { kind: 'retained' }, value: broker.stats.retainedDropped },
-    { labels: { kind: 'will' }, value: broker.stats.willsDropped },
-    { labels: { kind: 'failed' }, value: broker.stats.routeFailures }
+    { labels: { kind: 'will' }, value: broker.stats.willsDropped }
   ])
 }

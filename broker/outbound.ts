@@ -1,12 +1,16 @@
 import type { Socket } from 'node:net'
 import type { BrokerStatistics } from './statistics.ts'
 
-/** What leaves on one socket: replies of the present turn, acknowledgements of the present commit, aedes' packets. */
+/** More than this is handed to the socket piece by piece instead of being copied together. */
+const copiedBytes = 65_536
+
+/** What leaves on one socket: replies and messages of the present turn, acknowledgements of the present commit. */
 export class Outbound {
   readonly #socket: Socket
   readonly #statistics: BrokerStatistics
   readonly #replies: Buffer[] = []
   readonly #staged: number[] = []
+  #replyBytes = 0
 
   constructor(socket: Socket, statistics: BrokerStatistics) {
     this.#socket = socket
@@ -15,7 +19,7 @@ export class Outbound {
 
   /** Bytes that wait for the client to read them. */
   get waitingBytes(): number {
-    return this.#socket.writableLength
+    return this.#socket.writableLength + this.#replyBytes
   }
 
   /** True when the client reads too little and more than so many bytes wait. */
@@ -23,9 +27,10 @@ export class Outbound {
     return this.#socket.writableLength > bytes && this.#socket.writableNeedDrain
   }
 
-  /** Takes a reply for `flush`. */
+  /** Takes a packet, or a part of one, for `flush`; the bytes must not change any more. */
   reply(bytes: Buffer): void {
     this.#replies.push(bytes)
+    this.#replyBytes += bytes.length
   }
 
   /** Writes the replies of this turn in one write. */
@@ -33,8 +38,11 @@ export class Outbound {
     const replies = this.#replies
     const [first] = replies
     if (first === undefined) return
-    this.send(replies.length === 1 ? first : Buffer.concat(replies))
+    if (replies.length === 1) this.send(first)
+    else if (this.#replyBytes <= copiedBytes) this.send(Buffer.concat(replies, this.#replyBytes))
+    else this.#sendAll(replies)
     replies.length = 0
+    this.#replyBytes = 0
   }
 
   /** Takes an acknowledgement (type << 16 | packet id) for `writeStaged`; true when it is the first one. */
@@ -59,9 +67,15 @@ export class Outbound {
     this.send(bytes)
   }
 
-  /** False when the socket asks to wait for 'drain'. */
-  send(bytes: Buffer): boolean {
+  send(bytes: Buffer): void {
     this.#statistics.bytesSent += bytes.length
-    return this.#socket.write(bytes)
+    this.#socket.write(bytes)
+  }
+
+  /** One system call for all, without a copy. */
+  #sendAll(replies: readonly Buffer[]): void {
+    this.#socket.cork()
+    for (const bytes of replies) this.send(bytes)
+    this.#socket.uncork()
   }
 }

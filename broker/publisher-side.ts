@@ -7,7 +7,7 @@ import type { Gate } from './gate.ts'
 import type { Outbound } from './outbound.ts'
 import { buildPublishPacket, decodePublish } from './packets/publish-packet.ts'
 import type { RememberedClient } from './resends.ts'
-import type { Session } from './sessions.ts'
+import type { Session } from './routing/session.ts'
 import type { BlockReason } from './waiting.ts'
 
 /** The connection, as its publisher's side sees it. */
@@ -92,7 +92,7 @@ export class PublisherSide {
     statistics.publishes[qos] += 1
     if (qos === 1) acknowledgements.push(this, acknowledgement.puback, packetId, ordinal)
     else if (qos === 2) {
-      this.#session.receivedIds.set(packetId, ordinal)
+      this.#session.receive(packetId, ordinal)
       acknowledgements.push(this, acknowledgement.pubrec, packetId, ordinal)
     }
     return 'handled'
@@ -100,9 +100,8 @@ export class PublisherSide {
 
   /** Takes a PUBREL [MQTT-4.3.3-2]: the id is free again, and PUBCOMP is owed whether it was known or not. */
   release(packetId: number): Outcome {
-    const { receivedIds } = this.#session
-    if (!this.#reply(acknowledgement.pubcomp, packetId, receivedIds.get(packetId) ?? -1)) return 'inFlight'
-    receivedIds.delete(packetId)
+    if (!this.#reply(acknowledgement.pubcomp, packetId, this.#session.receivedIds.get(packetId) ?? -1)) return 'inFlight'
+    this.#session.release(packetId)
     this.#gate.resends.forget(this.#client, packetId)
     return 'handled'
   }
@@ -143,7 +142,7 @@ export class PublisherSide {
   #acknowledgeAgain(qos: 1 | 2, packetId: number, original: number): Outcome {
     const type = qos === 1 ? acknowledgement.puback : acknowledgement.pubrec
     if (!this.#reply(type, packetId, original)) return 'inFlight'
-    if (qos === 2) this.#session.receivedIds.set(packetId, original)
+    if (qos === 2) this.#session.receive(packetId, original)
     this.#gate.statistics.resends += 1
     return 'handled'
   }

@@ -31,9 +31,14 @@ export interface BrokerStatistics {
   bytesSent: number
   /** Messages handed to subscribers' side. */
   routed: number
-  routeFailures: number
-  /** Messages not queued for an offline session that has its limit. */
+  /** Messages not kept for a session without a connection because a bound was reached. */
   offlineDropped: number
+  /** Messages not kept for a connected subscriber that is too far behind. */
+  slowDropped: number
+  /** Messages whose expiry passed before their turn. */
+  expiredDropped: number
+  /** Messages that are larger than their subscriber takes. */
+  oversizedDropped: number
   /** Retained messages not kept because there were as many as the limit. */
   retainedDropped: number
 }
@@ -59,8 +64,10 @@ export function buildStatistics(): BrokerStatistics {
     bytesReceived: 0,
     bytesSent: 0,
     routed: 0,
-    routeFailures: 0,
     offlineDropped: 0,
+    slowDropped: 0,
+    expiredDropped: 0,
+    oversizedDropped: 0,
     retainedDropped: 0
   }
 }

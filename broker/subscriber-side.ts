@@ -1,50 +1,45 @@
-import { encodeConnect, returnCodes } from './packets/connect-packet.ts'
-import { Link } from './routing/link.ts'
-import type { LinkOwner } from './routing/link.ts'
-import type { Outbound } from './outbound.ts'
-import type { RouteHandle, Router } from './routing/router.ts'
-import { SubscribeAcknowledgements } from './subscribe-acknowledgements.ts'
-import { encodeSuback, encodeSubscribe } from './packets/subscribe-packet.ts'
+import { returnCodes } from './packets/connect-packet.ts'
+import { encodePublish, headWithId } from './packets/outgoing-publish.ts'
+import type { EncodedPublish } from './packets/outgoing-publish.ts'
+import { encodeSuback, encodeUnsuback } from './packets/subscribe-packet.ts'
 import type { FilterList } from './packets/subscribe-packet.ts'
+import type { Outbound } from './outbound.ts'
+import type { Delivery, Subscriber } from './routing/delivery.ts'
+import type { Router } from './routing/router.ts'
+import type { Session } from './routing/session.ts'
+import { plainSubscription } from './routing/subscription.ts'
 
 /** SUBACK's return code for a filter that is refused [MQTT-3.9.3-2]. */
 const failure = 0x80
-/** MQTT 3.1 clients may set it on what aedes, which hears of 3.1.1 only, takes for malformed. */
-const dupFlag = 0x08
+const pubrelHeader = 0x62
+/** An MQTT 3.1.1 client says nothing of how much it takes: as many as there are packet ids. */
+const allPacketIds = 65_535
+/** Deliveries that one acknowledgement makes room for at once; what is left has its turn with the others'. */
+const sentAtOnce = 4
 
 /** The connection, as its subscriber's side sees it. */
 export interface SubscriberHost {
   readonly closed: boolean
-  /** CONNACK 0 has left and other packets may be passed on. */
-  onOpen(): void
-  /** A packet that was blocked may be passed on now. */
-  onRouteReady(): void
   violate(reason: string): void
-  finish(reason: string): void
 }
 
-/** What of a connection aedes deals with: CONNECT, subscriptions, and messages to the client. */
-export class SubscriberSide implements LinkOwner {
+/** What was encoded last: of the same delivery to many subscribers, and of nothing else. */
+let encoded: { readonly delivery: Delivery; readonly publish: EncodedPublish } | undefined
+
+/** What of a connection subscribes: SUBSCRIBE and UNSUBSCRIBE with their answers, and messages to the client. */
+export class SubscriberSide implements Subscriber {
+  readonly receiveMaximum = allPacketIds
   readonly #host: SubscriberHost
   readonly #out: Outbound
-  readonly #sessionPresent: boolean
-  readonly #link: Link
-  readonly #route: RouteHandle
-  readonly #subacks = new SubscribeAcknowledgements()
+  readonly #router: Router
+  readonly #session: Session
   #connackSent = false
-  #outputDone: (() => void) | undefined
 
-  constructor(options: {
-    readonly host: SubscriberHost
-    readonly out: Outbound
-    readonly router: Router
-    readonly sessionPresent: boolean
-  }) {
+  constructor(options: { readonly host: SubscriberHost; readonly out: Outbound; readonly router: Router; readonly session: Session }) {
     this.#host = options.host
     this.#out = options.out
-    this.#sessionPresent = options.sessionPresent
-    this.#link = new Link(this)
-    this.#route = options.router.connect(this.#link)
+    this.#router = options.router
+    this.#session = options.session
   }
 
   /** True from the moment on that the client has its CONNACK 0. */
@@ -52,90 +47,79 @@ export class SubscriberSide implements LinkOwner {
     return this.#connackSent
   }
 
-  /** True while aedes takes no packets. */
-  get blocked(): boolean {
-    return this.#link.blocked
+  get full(): boolean {
+    return this.#out.waitingBytes > this.#router.maxOutboundBytes
   }
 
-  get outboundBytes(): number {
-    return this.#out.waitingBytes + this.#link.writableLength
+  /** Sends CONNACK 0, and what the session is owed behind it. */
+  open(sessionPresent: boolean): void {
+    this.#connackSent = true
+    this.#out.send(Buffer.from([0x20, 2, sessionPresent ? 1 : 0, returnCodes.accepted]))
+    this.#session.deliveries.attach(this)
+    this.#router.resume(this.#session)
   }
 
-  connect(clientId: Buffer, clean: boolean): void {
-    this.#link.deliver(encodeConnect(clientId, clean))
-  }
-
-  /** Passes a packet on; its bytes must not change any more. */
-  passOn(packet: Buffer): void {
-    packet[0] = (packet[0] ?? 0) & ~dupFlag
-    this.#link.deliver(packet)
-  }
-
-  /**
-   * Subscribes to the filters as far as the limit of the session allows. aedes gets each filter once, with the QoS that
-   * comes last, and answers so; the client is owed a return code for each that it sent [MQTT-3.8.4-5].
-   */
-  subscribe({ packetId, filters, qos }: FilterList, sessionFilters: Set<string>, limit: number): void {
+  /** Subscribes to the filters as far as the limit of the session allows; each has its return code [MQTT-3.8.4-5]. */
+  subscribe({ packetId, filters, qos }: FilterList, limit: number): void {
+    const { subscriptions } = this.#session
     const returnCodes = new Uint8Array(filters.length)
-    const allowed = new Map<string, number>()
     for (const [index, filter] of filters.entries()) {
-      const allows = sessionFilters.has(filter) || sessionFilters.size < limit
+      const allows = subscriptions.has(filter) || subscriptions.size < limit
       const asked = qos[index] ?? 0
       returnCodes[index] = allows ? asked : failure
-      if (!allows) continue
-      sessionFilters.add(filter)
-      allowed.set(filter, asked)
+      if (allows) this.#router.subscribe(this.#session, plainSubscription(filter, asked === 2 ? 2 : asked === 1 ? 1 : 0))
     }
-    if (allowed.size === 0) {
-      this.#out.reply(encodeSuback(packetId, returnCodes))
-      return
+    this.#answer(encodeSuback(packetId, returnCodes))
+  }
+
+  unsubscribe({ packetId, filters }: FilterList): void {
+    for (const filter of filters) this.#router.unsubscribe(this.#session, filter)
+    this.#answer(encodeUnsuback(packetId))
+  }
+
+  /** Takes a PUBACK, PUBREC or PUBCOMP (4, 5, 7) [MQTT-4.3.2-1, MQTT-4.3.3-1]; PUBREC is answered whether its id is known or not. */
+  acknowledge(type: number, packetId: number): void {
+    const { deliveries } = this.#session
+    if (type === 4) deliveries.acknowledge(packetId)
+    else if (type === 7) deliveries.complete(packetId)
+    else {
+      deliveries.receive(packetId)
+      this.pubrel(packetId)
     }
-    if (allowed.size !== filters.length) this.#subacks.owe({ packetId, granted: allowed.size, returnCodes })
-    this.#link.deliver(encodeSubscribe(packetId, allowed))
+    if (deliveries.pump(sentAtOnce)) this.#router.resume(this.#session)
   }
 
   /** The client has read what waited. */
   onDrain(): void {
-    const done = this.#outputDone
-    this.#outputDone = undefined
-    done?.()
+    this.#router.resume(this.#session)
   }
 
-  close(): void {
-    this.#route.close()
-    this.onDrain()
+  publish(delivery: Delivery, packetId: number, dup: boolean): boolean {
+    if (encoded?.delivery !== delivery) encoded = { delivery, publish: encodePublish(delivery) }
+    const { publish } = encoded
+    this.#out.reply(headWithId(publish, packetId, dup))
+    if (publish.rest !== undefined) this.#out.reply(publish.rest)
+    return true
   }
 
-  onRouteOpen(): void {
-    this.#host.onOpen()
+  pubrel(packetId: number): void {
+    this.#out.reply(Buffer.from([pubrelHeader, 2, packetId >> 8, packetId & 0xff]))
   }
 
-  onRouteOutput(bytes: Buffer, done: () => void): void {
-    if (this.#host.closed) {
-      done()
-      return
-    }
-    let rest = bytes
-    if (!this.#connackSent) {
-      // aedes' CONNACK comes first; the session is the gate's to tell.
-      this.#connackSent = true
-      this.#out.send(Buffer.from([0x20, 2, this.#sessionPresent ? 1 : 0, returnCodes.accepted]))
-      rest = bytes.subarray(4)
-    }
-    rest = this.#subacks.complete(rest)
-    if (rest.length === 0 || this.#out.send(rest)) done()
-    else this.#outputDone = done
-  }
-
-  onRouteReady(): void {
-    this.#host.onRouteReady()
-  }
-
-  onRouteClosed(error: Error | null): void {
-    this.#host.finish(error === null ? 'routing side closed' : `routing side closed: ${error.message}`)
+  flush(): void {
+    this.#out.flush()
   }
 
   onTooSlow(): void {
-    this.#host.violate('subscriber does not read')
+    // Not in the middle of a message that others get too.
+    setImmediate(() => this.#host.violate('subscriber does not read'))
+  }
+
+  /** Answers when the change is durable that the session went through. */
+  #answer(packet: Buffer): void {
+    this.#router.whenDurable(() => {
+      if (!this.#host.closed) this.#out.reply(packet)
+      this.#out.flush()
+    })
   }
 }

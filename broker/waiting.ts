@@ -1,7 +1,7 @@
 import type { JournalWriter } from '../journal/record.ts'
 
 /** What a connection can wait for before it handles its next packet. */
-export type BlockReason = 'connack' | 'inFlight' | 'journal' | 'routing' | 'route' | 'replies' | 'turn' | 'stop'
+export type BlockReason = 'connack' | 'inFlight' | 'journal' | 'routing' | 'replies' | 'turn' | 'stop'
 
 /** Whoever waits. */
 export interface Waiter {

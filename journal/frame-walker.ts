@@ -11,6 +11,17 @@ import {
 } from './frame.ts'
 
 const windowBytes = 256 * 1024
+/** Room in front of a window that is read ahead, for the frame that the window before it ends in. */
+const aheadRoomBytes = 16 * 1024
+
+/** A window that is being read while the one before it is walked. */
+interface Ahead {
+  readonly offset: number
+  /** The window begins at `aheadRoomBytes`. */
+  readonly buffer: Buffer
+  /** Bytes read, or undefined when that failed. */
+  readonly got: Promise<number | undefined>
+}
 
 /** Bytes of a segment that are no frame. */
 export interface DamagedRegion {
@@ -21,6 +32,9 @@ export interface DamagedRegion {
 /**
  * Walks the frames of an open segment file. `step` looks at what was read and does no I/O; when it says `more`, `fill`
  * reads on. After `frame`, the frame is bytes[at …); bytes are not reused, so views into them stay good.
+ *
+ * Behind a full window the next one is read while this one is walked, so that whoever reads much never waits for the
+ * disk and the checks in turn (`npm run bench -- recovery`).
  */
 export class FrameWalker {
   bytes: Buffer = Buffer.alloc(0)
@@ -36,6 +50,7 @@ export class FrameWalker {
   readonly #marker: number
   readonly #markerBytes: Buffer
   #scratch: Buffer | undefined
+  #ahead: Ahead | undefined
   /** File offset of bytes[0]. */
   #base: number
   #next = 0
@@ -60,6 +75,7 @@ export class FrameWalker {
     this.#base = this.offset
     this.#next = 0
     this.bytes = Buffer.alloc(0)
+    this.#ahead = undefined
     this.#atEndOfFile = false
     this.#damageFrom = undefined
   }
@@ -87,18 +103,46 @@ export class FrameWalker {
   /** Reads on from the frame that `step` could not finish. */
   async fill(): Promise<void> {
     const rest = this.bytes.length - this.#next
+    const offset = this.#base + this.#next
+    if (!(await this.#takeAhead(rest, offset))) await this.#read(rest, offset)
+    this.#base = offset
+    this.#next = 0
+  }
+
+  async #read(rest: number, offset: number): Promise<void> {
     const wanted = rest >= frameHeaderBytes ? claimedFrameBytes(this.bytes, this.#next) : 0
     const size = Math.max(windowBytes, wanted)
-    const offset = this.#base + this.#next
     const scratch = this.#scratch !== undefined && this.#scratch.length >= size ? this.#scratch : Buffer.allocUnsafeSlow(size)
     const got = await readFully(this.#files, this.#fd, scratch, size, offset)
     this.#atEndOfFile = got <= rest
-    this.#base = offset
-    this.#next = 0
     // A nearly full buffer is given away; of a nearly empty one a copy is, so that a short record pins few bytes.
     const give = got > size / 2
     this.bytes = give ? scratch.subarray(0, got) : Buffer.from(scratch.subarray(0, got))
     this.#scratch = give || size > windowBytes ? undefined : scratch
+    if (got === size) this.#readAhead(offset + got)
+  }
+
+  /** Goes on with the window that was read ahead, the unfinished frame in front of it; false when there is none that fits. */
+  async #takeAhead(rest: number, offset: number): Promise<boolean> {
+    const ahead = this.#ahead
+    this.#ahead = undefined
+    if (ahead === undefined || ahead.offset !== offset + rest || rest > aheadRoomBytes) return false
+    const got = await ahead.got
+    if (got === undefined || got === 0) return false
+    const start = aheadRoomBytes - rest
+    this.bytes.copy(ahead.buffer, start, this.#next)
+    this.bytes = ahead.buffer.subarray(start, aheadRoomBytes + got)
+    this.#atEndOfFile = false
+    if (got === windowBytes) this.#readAhead(ahead.offset + got)
+    return true
+  }
+
+  #readAhead(offset: number): void {
+    const buffer = Buffer.allocUnsafeSlow(aheadRoomBytes + windowBytes)
+    const window = buffer.subarray(aheadRoomBytes)
+    // What fails is read again, and reported, when its turn has come.
+    const got = readFully(this.#files, this.#fd, window, windowBytes, offset).catch(() => undefined)
+    this.#ahead = { offset, buffer, got }
   }
 
   #skip(result: number): void {

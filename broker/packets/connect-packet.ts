@@ -77,14 +77,6 @@ export function decodeConnect(buffer: Buffer, start: number, end: number): Conne
   return { level: name === 'MQTT' ? 4 : 3, clean, keepAliveSeconds, clientId, will, user, password }
 }
 
-/** The CONNECT that the routing side sees: MQTT 3.1.1, keep alive 0, no will, no credentials. */
-export function encodeConnect(clientId: Buffer, clean: boolean): Buffer {
-  const length = 12 + clientId.length
-  const prefix = length < 128 ? [0x10, length] : [0x10, (length & 0x7f) | 0x80, length >> 7]
-  const head = [...prefix, 0, 4, 0x4d, 0x51, 0x54, 0x54, 4, clean ? 2 : 0, 0, 0, clientId.length >> 8, clientId.length & 0xff]
-  return Buffer.concat([Buffer.from(head), clientId])
-}
-
 function connectFlagsFault(flags: number): string | undefined {
   if ((flags & 0x01) !== 0) return 'reserved CONNECT flag is set'
   const willQos = (flags >> 3) & 3

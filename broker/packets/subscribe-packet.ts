@@ -47,19 +47,14 @@ function decodeFilters(buffer: Buffer, start: number, end: number, qosBytes: 0 |
   return filters.length === 0 ? { fault: 'packet has no topic filter' } : { packetId, filters, qos }
 }
 
-/** A SUBSCRIBE of these filters, each with its QoS. */
-export function encodeSubscribe(packetId: number, filters: ReadonlyMap<string, number>): Buffer {
-  const parts: Buffer[] = [Buffer.from([packetId >> 8, packetId & 0xff])]
-  for (const [filter, qos] of filters) {
-    const bytes = Buffer.from(filter)
-    parts.push(Buffer.from([bytes.length >> 8, bytes.length & 0xff]), bytes, Buffer.from([qos]))
-  }
-  return encodePacket(0x82, Buffer.concat(parts))
-}
-
 /** A SUBACK with these return codes. */
 export function encodeSuback(packetId: number, returnCodes: Uint8Array): Buffer {
   return encodePacket(0x90, Buffer.concat([Buffer.from([packetId >> 8, packetId & 0xff]), returnCodes]))
+}
+
+/** An UNSUBACK (MQTT 3.1.1 §3.11). */
+export function encodeUnsuback(packetId: number): Buffer {
+  return Buffer.from([0xb0, 2, packetId >> 8, packetId & 0xff])
 }
 
 function encodePacket(header: number, body: Buffer): Buffer {

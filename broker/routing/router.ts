@@ -1,113 +1,81 @@
-import type { EventEmitter } from 'node:events'
-import { Aedes } from 'aedes'
-import type { AedesPublishPacket, Client } from 'aedes'
-import type { Logger } from 'pino'
 import type { Config } from '../../config.ts'
-import { Emitter } from './emitter.ts'
-import type { Listener } from './emitter.ts'
-import type { Link } from './link.ts'
-import { Persistence } from './persistence.ts'
-import type { StoredPacket } from './persistence.ts'
 import type { BrokerStatistics } from '../statistics.ts'
+import type { DeliveriesShared, Delivery } from './delivery.ts'
+import { DeliveryTurns } from './delivery-turns.ts'
+import type { Message } from './message.ts'
+import { RetainedMessages } from './retained-messages.ts'
+import type { Session, SessionSubscription } from './session.ts'
+import type { SessionChanges } from './session-changes.ts'
+import { Sessions } from './sessions.ts'
+import { SubscriptionIndex } from './subscription-index.ts'
+import type { Subscription } from './subscription.ts'
 
-/** A message on its way to subscribers. */
-export interface RoutedMessage {
-  /** Its record's; subscribers get it when that is durable. */
-  readonly ordinal: number
-  readonly topic: string
-  readonly payload: Buffer
-  readonly qos: 0 | 1 | 2
-  readonly retain: boolean
-  readonly clientId: string
-}
-
-/** The parts of an aedes client that its types leave out. */
-type RoutedClient = Client & {
-  readonly clean: boolean
-  readonly conn: Link
-  readonly subscriptions: Readonly<Record<string, Subscription>>
-  deliverQoS(packet: object, done: () => void): void
-}
-
-/** A subscription of a connection: what aedes takes for its QoS, and what was granted once that is not the same. */
-interface Subscription {
-  qos: number
-  granted?: 0 | 1 | 2
-  readonly func: Listener
-}
-
-/** The aedes side of one connection. */
-export interface RouteHandle {
-  /** Complete when it returns: the subscriptions of the connection are gone. */
-  close(): void
+export interface RouterOptions {
+  readonly limits: Config['limits']
+  readonly maxPacketBytes: number
+  readonly statistics: BrokerStatistics
+  /** Clock that is never set, in ms. */
+  readonly monotonic: () => number
+  /** Hears of what becomes of persistent sessions. */
+  readonly changes?: SessionChanges | undefined
 }
 
 const maxQueuedMessages = 10_000
 const maxQueuedBytes = 16 * 1024 * 1024
 const messagesPerTurn = 128
+const deliveriesPerTurn = 512
 const bytesPerTurn = 131_072
-const outboundBytes = 1024 * 1024
-/** A QoS above all. */
-const unlimitedQos = 3
+const connectedBytes = 1024 * 1024
+/** Sessions and retained messages that one tick looks at because of their expiry. */
+const expiredPerTick = 1000
 
 /**
- * Sessions, subscriptions and retained messages: aedes behind one queue. Messages enter the queue as they are appended
- * and leave it in the order of their ordinals when they are durable, one after another, each when the one before has been
- * given to all its subscribers, since aedes drops for a subscriber what comes out of order. Nobody waits for a subscriber
- * to read: one that lets 1 MiB wait (or the largest packets four times over) is disconnected.
+ * From durable messages to subscribers. Messages enter the queue as they are appended and leave it in the order of their
+ * ordinals when they are durable: each is retained if it asks for that, and given to every session that subscribes, some
+ * hundred deliveries a turn of the event loop. Nobody waits for a subscriber to read: its session keeps what is on the way
+ * to it, up to the bounds of `Deliveries`.
  */
 export class Router {
-  readonly #aedes: Aedes
-  readonly #emitter: Emitter
-  readonly #persistence: Persistence
-  readonly #statistics: BrokerStatistics
-  readonly #log: Logger
-  readonly #maxOutboundBytes: number
+  readonly sessions: Sessions
+  readonly retained: RetainedMessages
+  /** Largest number of bytes that may wait in one subscriber's socket, and as many again behind it. */
+  readonly maxOutboundBytes: number
+  readonly #options: RouterOptions
+  readonly #index = new SubscriptionIndex()
+  readonly #shared: DeliveriesShared
+  readonly #turns = new DeliveryTurns()
   #onRoom: () => void = () => {}
-  #queue: RoutedMessage[] = []
+  #queue: Message[] = []
   #front = 0
   #bytes = 0
   #durable = 0
-  #emitting = false
+  /** The message that is being given to its subscribers, those, and the next one's index. */
+  #message: Message | undefined
+  #matched: SessionSubscription[] = []
+  #recipients: Session[] = []
+  #next = 0
+  #shareable: Delivery | undefined
+  /** Messages below this ordinal have been routed, or are being. */
+  #routedBelow = 0
   #pumping = false
   #scheduled = false
   #starved = false
 
-  private constructor(options: RouterOptions) {
-    this.#statistics = options.statistics
-    this.#log = options.log
-    this.#maxOutboundBytes = Math.max(outboundBytes, options.maxPacketBytes * 4)
-    this.#emitter = new Emitter(() => {
-      this.#emitting = false
-      this.#pump()
-    })
-    this.#persistence = new Persistence({
-      retained: { messages: options.limits.retained, bytes: options.limits.retainedBytes },
-      queuedMessages: options.limits.queuedMessages,
-      queuedBytes: options.limits.queuedBytes,
-      statistics: options.statistics
-    })
-    this.#aedes = new Aedes({
-      mq: this.#emitter,
-      persistence: this.#persistence,
-      concurrency: 0,
-      // Both are the gate's business: it bounds what a client sends early, and checked the client id.
-      queueLimit: 100_000,
-      maxClientsIdLength: 65_535,
-      authorizeForward: (client, packet) => this.#forward(asRouted(client), packet)
-    })
-    this.#aedes.on('subscribe', (_subscriptions, client) => this.#noteGranted(asRouted(client)))
-    this.#aedes.on('connackSent', (_packet, client) => this.#noteGranted(asRouted(client)))
-    this.#aedes.on('clientReady', client => this.#goLive(asRouted(client)))
-    // Without a listener a failure inside aedes would end the process.
-    asEmitter(this.#aedes).on('error', error => this.#log.error({ err: error }, 'routing failed'))
-  }
-
-  /** A router that is ready to take connections. */
-  static async open(options: RouterOptions): Promise<Router> {
-    const router = new Router(options)
-    await router.#aedes.listen()
-    return router
+  constructor(options: RouterOptions) {
+    const { limits, statistics, monotonic, changes } = options
+    this.#options = options
+    this.maxOutboundBytes = Math.max(connectedBytes, options.maxPacketBytes * 4)
+    this.retained = new RetainedMessages({ messages: limits.retained, bytes: limits.retainedBytes, now: monotonic })
+    this.#shared = {
+      queuedMessages: limits.queuedMessages,
+      queuedBytes: limits.queuedBytes,
+      connectedBytes: this.maxOutboundBytes,
+      statistics,
+      changes,
+      now: monotonic,
+      kept: { messages: 0, bytes: 0 }
+    }
+    this.sessions = new Sessions({ limit: limits.sessions, index: this.#index, retained: this.retained, shared: this.#shared })
   }
 
   /** Calls the listener when the queue has room again after it was full. */
@@ -115,22 +83,34 @@ export class Router {
     this.#onRoom = listener
   }
 
+  /** Subscriptions of connected clients. */
   get subscriptions(): number {
-    return this.#emitter.size
+    return this.#index.connected
   }
 
-  get retained(): number {
-    return this.#persistence.retained
+  /** Rises with every change that may change what `wants` or `idle` answer. */
+  get subscriptionsGeneration(): number {
+    return this.#index.generation
   }
 
   /** Messages that wait for the disk or for their turn. */
   get queued(): number {
-    return this.#queue.length - this.#front
+    return this.#queue.length - this.#front + (this.#message === undefined ? 0 : 1)
+  }
+
+  /** Messages kept for sessions, and their bytes. */
+  get kept(): { readonly messages: number; readonly bytes: number } {
+    return this.#shared.kept
+  }
+
+  /** Of the oldest message that has not reached all its sessions; undefined when there is none. */
+  get position(): number | undefined {
+    return (this.#message ?? this.#queue[this.#front])?.ordinal
   }
 
   /** True when nobody subscribes to anything, so that no topic needs a look. */
   get idle(): boolean {
-    return this.#emitter.size === 0 && this.#persistence.subscriptions === 0
+    return this.#index.empty
   }
 
   /** True when the queue takes another message. Who is told no hears from `onRoom`. */
@@ -140,13 +120,13 @@ export class Router {
     return room
   }
 
-  /** True when a live subscription, or for QoS 1 and 2 one of an offline persistent session, matches. */
+  /** True when a connected session subscribes to it, or above QoS 0 one that is offline. */
   wants(topic: string, qos: 0 | 1 | 2): boolean {
-    return this.#emitter.matches(topic) || (qos > 0 && this.#persistence.matches(topic))
+    return this.#index.wants(topic, qos)
   }
 
   /** Queues a message until `release` says that its record is durable. Ordinals only rise. */
-  push(message: RoutedMessage): void {
+  push(message: Message): void {
     this.#queue.push(message)
     this.#bytes += message.payload.length
   }
@@ -157,37 +137,65 @@ export class Router {
     this.#pump()
   }
 
-  /** Connects a link; its first packet is a CONNECT. `onOpen` is called when aedes has sent its CONNACK. */
-  connect(link: Link): RouteHandle {
-    const client = this.#aedes.handle(link)
-    return { close: () => client.close() }
+  /** Routes a message of the journal again, at the start: sessions are restored and have no connection. */
+  replay(message: Message): void {
+    this.#begin(message)
+    for (const session of this.#recipients) this.#deliver(message, session)
+    this.#finish()
   }
 
-  /** Calls the listener with each link that may send packets other than CONNECT from now on. */
-  onOpen(listener: (link: Link) => void): void {
-    this.#aedes.on('connackSent', (_packet, client) => setImmediate(listener, linkOf(client)))
+  /** Puts back a retained message. */
+  restoreRetained(message: Message): void {
+    this.#routedBelow = Math.max(this.#routedBelow, message.ordinal + 1)
+    this.retained.set(message)
   }
 
-  /** Ends the session of a client that has no connection. */
-  forget(clientId: string): void {
-    this.#persistence.forget(clientId)
+  /** Puts back a subscription of a session that has no connection. */
+  restoreSubscription(session: Session, subscription: Subscription): void {
+    this.#index.add(session, subscription)
   }
 
-  async close(): Promise<void> {
-    await new Promise<void>(resolve => {
-      this.#aedes.close(() => resolve())
-    })
+  /** Adds a subscription and sends what is retained for it. */
+  subscribe(session: Session, subscription: Subscription): void {
+    const isNew = this.#index.add(session, subscription)
+    if (session.persistent) this.#options.changes?.subscribed(session.clientId, subscription)
+    if (subscription.retainHandling === 2 || (subscription.retainHandling === 1 && !isNew)) return
+    session.retainedScans.begin(subscription, this.#routedBelow)
+    this.resume(session)
+  }
+
+  unsubscribe(session: Session, filter: string): void {
+    session.retainedScans.end(filter)
+    if (this.#index.remove(session, filter) && session.persistent) this.#options.changes?.unsubscribed(session.clientId, filter)
+  }
+
+  /** Sends what the session is owed, in its turn. */
+  resume(session: Session): void {
+    this.#turns.add(session)
+  }
+
+  /** Ends what has expired, a bounded part of it at a time. */
+  expire(): void {
+    this.sessions.expire(expiredPerTick)
+    this.retained.expire(expiredPerTick)
+  }
+
+  /** Calls `reply` when the changes of sessions that it answers are durable. */
+  whenDurable(reply: () => void): void {
+    const { changes } = this.#options
+    if (changes === undefined) reply()
+    else changes.whenDurable(reply)
   }
 
   #pump(): void {
     if (this.#pumping || this.#scheduled) return
     this.#pumping = true
     let messages = 0
+    let deliveries = 0
     let bytes = 0
+    const touched = new Set<Session>()
     for (;;) {
-      const message = this.#queue[this.#front]
-      if (this.#emitting || message === undefined || message.ordinal >= this.#durable) break
-      if (messages === messagesPerTurn || bytes >= bytesPerTurn) {
+      if (messages >= messagesPerTurn || deliveries >= deliveriesPerTurn || bytes >= bytesPerTurn) {
         this.#scheduled = true
         setImmediate(() => {
           this.#scheduled = false
@@ -195,129 +203,104 @@ export class Router {
         })
         break
       }
-      this.#front += 1
-      this.#bytes -= message.payload.length
-      messages += 1
+      const message = this.#message ?? this.#take()
+      if (message === undefined) break
+      const session = this.#recipients[this.#next]
+      if (session === undefined) {
+        this.#finish()
+        messages += 1
+        continue
+      }
+      this.#next += 1
+      deliveries += 1
       bytes += message.payload.length
-      this.#publish(message)
+      this.#deliver(message, session)
+      touched.add(session)
     }
+    for (const session of touched) session.deliveries.flush()
     this.#pumping = false
-    if (this.#front > 1024 && this.#front * 2 > this.#queue.length) {
-      this.#queue = this.#queue.slice(this.#front)
-      this.#front = 0
-    }
+    this.#compact()
     if (this.#starved && this.queued <= maxQueuedMessages / 2 && this.#bytes <= maxQueuedBytes / 2) {
       this.#starved = false
       this.#onRoom()
     }
   }
 
-  #publish({ topic, payload, qos, retain, clientId }: RoutedMessage): void {
-    this.#emitting = true
-    this.#statistics.routed += 1
-    const packet = { cmd: 'publish' as const, topic, payload, qos, retain, dup: false, clientId }
-    this.#aedes.publish(packet, error => {
-      if (error === undefined || error === null) return
-      this.#statistics.routeFailures += 1
-      if (!this.#emitting) return
-      this.#emitting = false
-      this.#pump()
-    })
+  /** The next message that is durable, with its recipients. */
+  #take(): Message | undefined {
+    const message = this.#queue[this.#front]
+    if (message === undefined || message.ordinal >= this.#durable) return undefined
+    this.#front += 1
+    this.#bytes -= message.payload.length
+    this.#begin(message)
+    return message
   }
 
-  /** The packet as this client gets it, or null when it does not get it now. aedes hands over a copy. */
-  #forward(client: RoutedClient, packet: AedesPublishPacket): AedesPublishPacket | null {
-    const { conn: link } = client
-    // With an id it comes from the client's queue: a refusal here would delete it there.
-    if (packet.messageId !== undefined) return packet
-    if (!link.live && !client.clean && packet.qos > 0 && !packet.retain) return null
-    if (link.owner.outboundBytes > this.#maxOutboundBytes) {
-      setImmediate(() => link.owner.onTooSlow())
-      return null
+  #begin(message: Message): void {
+    const { statistics } = this.#options
+    const { topic, qos, ordinal } = message
+    this.#message = message
+    statistics.routed += 1
+    this.#matched.length = 0
+    this.#index.match(topic, qos, this.#matched)
+    // Before it is retained: a subscription that comes while it is being delivered gets it as a retained message.
+    for (const { session, subscription } of this.#matched) this.#note(session, subscription, message)
+    for (const session of this.#recipients) this.#sendEarlier(session, topic)
+    this.#routedBelow = ordinal + 1
+    if (!message.retain) return
+    if (message.payload.length === 0) this.retained.delete(topic)
+    else if (!this.retained.set(message)) statistics.retainedDropped += 1
+  }
+
+  /** Of overlapping subscriptions a session gets a message once, at the highest QoS granted [MQTT-3.3.5-1]. */
+  #note(session: Session, { qos, noLocal, retainAsPublished, identifier }: Subscription, { ordinal, clientId }: Message): void {
+    if (noLocal && session.clientId === clientId) return
+    const { match } = session
+    if (match.ordinal !== ordinal) {
+      match.ordinal = ordinal
+      match.qos = qos
+      match.retainAsPublished = retainAsPublished
+      match.identifiers = identifier === undefined ? none : [identifier]
+      this.#recipients.push(session)
+      return
     }
-    if (packet.qos !== 0) packet.qos = grantedQos(client.subscriptions, packet.topic, packet.qos)
-    if (packet.retain && packet.qos > 0 && !client.clean) this.#persistence.keepSent(client.id, asStored(packet))
-    return packet
+    if (qos > match.qos) match.qos = qos
+    if (retainAsPublished) match.retainAsPublished = true
+    if (identifier !== undefined) match.identifiers = [...match.identifiers, identifier]
   }
 
-  /**
-   * Of overlapping subscriptions that of QoS 1 or 2 is called first. aedes itself lowers a message to the QoS of the
-   * filter that equals its topic, whatever the others grant [MQTT-3.3.5-1]: it is told of none that could.
-   */
-  #noteGranted({ subscriptions }: RoutedClient): void {
-    for (const filter in subscriptions) {
-      const subscription = subscriptions[filter]
-      if (subscription === undefined || subscription.granted !== undefined) continue
-      subscription.granted = subscription.qos === 2 ? 2 : subscription.qos === 1 ? 1 : 0
-      subscription.qos = unlimitedQos
-      if (subscription.granted > 0) this.#emitter.prefer(subscription.func)
+  /** A retained message that the session has yet to get of this topic does not come after a newer one. */
+  #sendEarlier({ retainedScans, deliveries }: Session, topic: string): void {
+    if (retainedScans.size === 0) return
+    for (const delivery of retainedScans.before(topic)) deliveries.offer(delivery)
+  }
+
+  /** At the lower QoS of both [MQTT-3.8.4-6]; RETAIN is 0 unless the subscription wants it as published [MQTT-3.3.1-9]. */
+  #deliver(message: Message, { match, deliveries, ended }: Session): void {
+    if (ended) return
+    const qos = match.qos < message.qos ? match.qos : message.qos
+    const retain = message.retain && match.retainAsPublished
+    const { identifiers } = match
+    let delivery = this.#shareable
+    if (delivery === undefined || delivery.qos !== qos || delivery.retain !== retain || identifiers.length > 0) {
+      delivery = { message, qos, retain, retained: false, identifiers }
+      this.#shareable = identifiers.length > 0 ? undefined : delivery
     }
+    deliveries.offer(delivery)
   }
 
-  /**
-   * A returning client has got what was queued for it. What was queued while that was being sent follows here, before
-   * anything newer.
-   */
-  #goLive(client: RoutedClient): void {
-    if (client.conn.live) return
-    client.conn.live = true
-    if (client.clean) return
-    for (const packet of this.#persistence.unsent(client.id)) {
-      // Without a broker id aedes does not take it for one that it has seen.
-      client.deliverQoS({ ...packet, brokerId: null }, () => {})
-    }
+  #finish(): void {
+    this.#message = undefined
+    this.#recipients.length = 0
+    this.#next = 0
+    this.#shareable = undefined
+  }
+
+  #compact(): void {
+    if (this.#front <= 1024 || this.#front * 2 <= this.#queue.length) return
+    this.#queue = this.#queue.slice(this.#front)
+    this.#front = 0
   }
 }
 
-export interface RouterOptions {
-  readonly limits: Config['limits']
-  readonly maxPacketBytes: number
-  readonly statistics: BrokerStatistics
-  readonly log: Logger
-}
-
-/** The QoS that a message is delivered with: the lower of its own and the highest granted [MQTT-3.8.4-6]. */
-function grantedQos(subscriptions: RoutedClient['subscriptions'], topic: string, qos: 1 | 2): 0 | 1 | 2 {
-  let granted: 0 | 1 | 2 = 0
-  let lower = false
-  for (const filter in subscriptions) {
-    const offered = subscriptions[filter]?.granted ?? 0
-    if (offered < qos) lower = true
-    if (offered > granted && filterMatches(filter, topic)) granted = offered
-    if (granted >= qos) return qos
-  }
-  return lower ? granted : qos
-}
-
-function filterMatches(filter: string, topic: string): boolean {
-  if (filter === '#' || filter === topic) return true
-  const filterLevels = filter.split('/')
-  const levels = topic.split('/')
-  for (const [index, level] of filterLevels.entries()) {
-    if (level === '#') return true
-    if (level !== '+' && level !== levels[index]) return false
-    if (index >= levels.length) return false
-  }
-  return filterLevels.length === levels.length
-}
-
-function asRouted(client: Client): RoutedClient {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- aedes' own fields, which its types leave out
-  return client as RoutedClient
-}
-
-/** aedes numbers what it sends; its types say that it may not. */
-function asStored(packet: AedesPublishPacket): StoredPacket {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
-  return packet as StoredPacket
-}
-
-/** aedes' types know no error event. */
-function asEmitter(emitter: object): EventEmitter<{ error: [Error] }> {
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- see above
-  return emitter as EventEmitter<{ error: [Error] }>
-}
-
-function linkOf(client: Client): Link {
-  return asRouted(client).conn
-}
+const none: readonly number[] = []

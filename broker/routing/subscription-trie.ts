@@ -40,15 +40,13 @@ export class SubscriptionTrie<T> {
     return this.#size > 0 && this.#visit(this.#root, topic.split('/'), 0, undefined)
   }
 
-  /** The values of all filters that match, each value once. */
-  match(topic: string): Set<T> {
-    const found = new Set<T>()
+  /** Adds the values of all filters that match to the list: a value once for each of its filters. */
+  match(topic: string, found: T[]): void {
     if (this.#size > 0) this.#visit(this.#root, topic.split('/'), 0, found)
-    return found
   }
 
   /** Without `found` it stops at the first match. */
-  #visit(node: Node<T>, levels: readonly string[], index: number, found: Set<T> | undefined): boolean {
+  #visit(node: Node<T>, levels: readonly string[], index: number, found: T[] | undefined): boolean {
     const wildcards = index > 0 || !(levels[0] ?? '').startsWith('$')
     let any = wildcards && take(node.children.get('#'), found)
     if (any && found === undefined) return true
@@ -72,8 +70,8 @@ export class SubscriptionTrie<T> {
   }
 }
 
-function take<T>(node: Node<T> | undefined, found: Set<T> | undefined): boolean {
+function take<T>(node: Node<T> | undefined, found: T[] | undefined): boolean {
   if (node === undefined || node.values.size === 0) return false
-  if (found !== undefined) for (const value of node.values) found.add(value)
+  if (found !== undefined) for (const value of node.values) found.push(value)
   return true
 }

@@ -135,9 +135,9 @@ export const edgeFaults: readonly Fault[] = [
   },
   {
     name: 'what follows CONNECT is not held until CONNACK',
-    file: 'broker/connection.ts',
-    find: "if (this.#state === 'opening' && !this.#block('connack')) break\n",
+    file: 'broker/intake.ts',
+    find: "if (host.state === 'opening' && !this.block('connack')) break\n",
     replace: '',
-    caughtBy: ['tests/fuzz/fuzz.test.ts']
+    caughtBy: ['tests/broker/session-changes.test.ts']
   }
 ]

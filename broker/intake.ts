@@ -1,0 +1,180 @@
+import type { Socket } from 'node:net'
+import type { Gate } from './gate.ts'
+import type { Holder } from './held-bytes.ts'
+import type { Outbound } from './outbound.ts'
+import { FrameParser, frameStatus } from './packets/frame-parser.ts'
+import type { BlockReason, Waiter } from './waiting.ts'
+
+/** Bytes held of a client before its CONNACK, and the largest CONNECT. */
+const unauthenticatedBytes = 65_536
+/** Packets handled before the event loop gets its turn. */
+const packetsPerTurn = 1024
+
+export const pingResponse = Buffer.from([0xd0, 0x00])
+
+/** connect (waiting for CONNECT) → opening (CONNECT was passed on, nothing before CONNACK 0) → open → closed. */
+export type ConnectionState = 'connect' | 'opening' | 'open' | 'closed'
+
+/** The connection, as what reads its socket sees it. */
+export interface IntakeHost extends Waiter, Holder {
+  readonly state: ConnectionState
+  /** Round of the last packet. */
+  lastTick: number
+  /** Handles the packet that the parser is at; false when it blocked the connection or closed it. */
+  handle(header: number): boolean
+  finish(reason: string): void
+}
+
+/**
+ * Reads one client's socket, cuts what comes into packets and hands them over one by one.
+ *
+ * A packet that cannot be handled yet blocks: it stays at the front of the parser with everything behind it, reading goes
+ * on up to the held bytes (PINGREQs there are answered), then the socket is paused until unblocked.
+ */
+export class Intake {
+  readonly parser = new FrameParser()
+  readonly #host: IntakeHost
+  readonly #gate: Gate
+  readonly #socket: Socket
+  readonly #out: Outbound
+  #blocked: BlockReason | undefined
+  #paused = false
+  /** Whether the gate counts bytes of this connection. */
+  #holds = false
+  #inputEnded = false
+
+  constructor(options: { readonly host: IntakeHost; readonly gate: Gate; readonly socket: Socket; readonly out: Outbound }) {
+    this.#host = options.host
+    this.#gate = options.gate
+    this.#socket = options.socket
+    this.#out = options.out
+  }
+
+  /** A client that does not read its replies has no excuse. */
+  get standsStill(): boolean {
+    return this.#paused && this.#blocked !== 'replies'
+  }
+
+  /** Begins to read. */
+  start(): void {
+    const socket = this.#socket
+    socket.on('data', chunk => this.#onData(chunk))
+    socket.on('end', () => this.#onEnd())
+    socket.resume()
+  }
+
+  /** Leaves the current packet where it is until `unblock` is called with this reason. */
+  block(reason: BlockReason): false {
+    this.#blocked = reason
+    this.#gate.waiting.add(this.#host, reason)
+    return false
+  }
+
+  /** Goes on with the packet that blocked, when it blocked for this reason. */
+  unblock(reason: BlockReason): void {
+    if (this.#blocked !== reason || this.#isClosed()) return
+    this.#blocked = undefined
+    this.#host.lastTick = this.#gate.tick
+    this.#drain()
+  }
+
+  /** Hands over no further packets. */
+  stop(): void {
+    this.#blocked = 'stop'
+    this.#socket.pause()
+  }
+
+  /** The connection is closed: nothing is held of it any more. What was pushed stays in the parser. */
+  close(): void {
+    this.#accountHeld()
+    this.#setPaused(false)
+  }
+
+  #onData(chunk: Buffer): void {
+    if (this.#isClosed()) return
+    this.#gate.statistics.bytesReceived += chunk.length
+    this.parser.push(chunk)
+    if (this.#blocked === undefined) {
+      this.#drain()
+      return
+    }
+    this.#host.lastTick = this.#gate.tick
+    this.#answerPings()
+    this.#accountHeld()
+  }
+
+  #onEnd(): void {
+    this.#inputEnded = true
+    // What waits behind a blocked publish is still the client's word: a publisher may send and leave.
+    if (this.#blocked === undefined) this.#host.finish('client closed the socket')
+  }
+
+  #drain(): void {
+    const { parser } = this
+    const host = this.#host
+    let packets = 0
+    while (!this.#isClosed()) {
+      // Not even looked at: what follows CONNECT must not decide whether the client gets its CONNACK.
+      if (host.state === 'opening' && !this.block('connack')) break
+      const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
+      if (status === frameStatus.incomplete) break
+      if (status !== frameStatus.complete) {
+        host.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
+        return
+      }
+      packets += 1
+      if (packets > packetsPerTurn) {
+        this.block('turn')
+        break
+      }
+      if (!host.handle(parser.header)) break
+      host.lastTick = this.#gate.tick
+      parser.consume()
+    }
+    if (this.#isClosed()) return
+    if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
+    this.#out.flush()
+    this.#accountHeld()
+    if (this.#inputEnded && this.#blocked === undefined) host.finish('client closed the socket')
+    this.#gate.releaseOverdue()
+  }
+
+  #answerPings(): void {
+    if (this.#host.state !== 'open') return
+    const pings = this.parser.countPings(this.#gate.maxPacketBytes)
+    for (let count = 0; count < pings; count++) this.#out.reply(pingResponse)
+    this.#out.flush()
+  }
+
+  /**
+   * Counts what is held: behind a block, or of a packet whose end has not come. Behind a block the socket is paused above
+   * the bounds, and read again when nothing blocks any more.
+   */
+  #accountHeld(): void {
+    const { parser } = this
+    const { held, limits } = this.#gate
+    const pending = this.#isClosed() ? 0 : parser.pendingBytes
+    const blocked = this.#blocked === undefined ? 0 : pending
+    if (pending > 0) parser.compact()
+    if (pending > 0 || this.#holds) held.account(this.#host, { blocked, unfinished: pending - blocked })
+    this.#holds = pending > 0
+    if (this.#isClosed()) return
+    const bound = this.#host.state === 'open' ? limits.heldBytes : unauthenticatedBytes
+    const pause = blocked > 0 && (this.#paused || blocked >= bound || held.overBlocked)
+    if (pause === this.#paused) return
+    this.#setPaused(pause)
+    if (pause) this.#socket.pause()
+    else this.#socket.resume()
+  }
+
+  #setPaused(paused: boolean): void {
+    if (paused === this.#paused) return
+    this.#paused = paused
+    this.#gate.statistics.pausedSockets += paused ? 1 : -1
+  }
+
+  /** A call, so that the compiler does not take the state for what it was before a packet was handled. */
+  #isClosed(): boolean {
+    return this.#host.state === 'closed'
+  }
+}

@@ -1,0 +1,165 @@
+import { describe, expect, test } from 'vitest'
+import type { SessionChanges } from '../../broker/routing/session-changes.ts'
+import { RoutingWorld } from './fake-subscriber.ts'
+import {
+  connect,
+  disconnect,
+  packet,
+  pingreq,
+  publish,
+  pubrel,
+  RawClient,
+  serveBroker,
+  subscribe,
+  text,
+  uint16,
+  until
+} from './raw-client.ts'
+
+/** Notes the changes it is told of; replies wait until the test says that they are durable. */
+class NotedChanges implements SessionChanges {
+  readonly changes: string[] = []
+  readonly #replies: (() => void)[] = []
+
+  get waiting(): number {
+    return this.#replies.length
+  }
+
+  opened: SessionChanges['opened'] = ({ clientId, expirySeconds }) => this.#note('opened', clientId, expirySeconds)
+  detached: SessionChanges['detached'] = ({ clientId }) => this.#note('detached', clientId)
+  ended: SessionChanges['ended'] = clientId => this.#note('ended', clientId)
+  subscribed: SessionChanges['subscribed'] = (clientId, { filter, qos }) => this.#note('subscribed', clientId, filter, qos)
+  unsubscribed: SessionChanges['unsubscribed'] = (clientId, filter) => this.#note('unsubscribed', clientId, filter)
+  sent: SessionChanges['sent'] = (clientId, { ordinal, qos, retained }, packetId) =>
+    this.#note('sent', clientId, ordinal, qos, retained, packetId)
+  releasing: SessionChanges['releasing'] = (clientId, { ordinal }) => this.#note('releasing', clientId, ordinal)
+  settled: SessionChanges['settled'] = (clientId, { ordinal }) => this.#note('settled', clientId, ordinal)
+  received: SessionChanges['received'] = (clientId, packetId, ordinal) => this.#note('received', clientId, packetId, ordinal)
+  released: SessionChanges['released'] = (clientId, packetId) => this.#note('released', clientId, packetId)
+
+  whenDurable(reply: () => void): void {
+    this.#replies.push(reply)
+  }
+
+  /** All that was told is durable. */
+  sync(): void {
+    for (const reply of this.#replies.splice(0)) reply()
+  }
+
+  #note(...words: readonly (string | number | boolean)[]): void {
+    this.changes.push(words.join(' '))
+  }
+}
+
+describe('changes of sessions', () => {
+  test('are told as they happen, of persistent sessions alone', async () => {
+    const changes = new NotedChanges()
+    const world = new RoutingWorld({ changes })
+    const { session, subscriber, leave } = world.connect('s', { expirySeconds: 60 })
+    world.subscribe(session, 'a', 2)
+    world.publish('a', 'one', { qos: 1 })
+    world.publish('a', 'two', { qos: 2 })
+    world.publish('a', 'three', { qos: 0 })
+    const [one = 0, two = 0] = subscriber.ids
+    session.deliveries.acknowledge(one)
+    session.deliveries.receive(two)
+    session.deliveries.complete(two)
+    session.receive(9, 77)
+    session.release(9)
+    session.release(9)
+    world.router.unsubscribe(session, 'a')
+    world.router.unsubscribe(session, 'a')
+    leave()
+    world.nowMs = 60_000
+    world.router.expire()
+    expect(changes.changes).toEqual([
+      'opened s 60',
+      'subscribed s a 2',
+      'sent s 0 1 false 1',
+      'sent s 1 2 false 2',
+      'settled s 0',
+      'releasing s 1',
+      'settled s 1',
+      'received s 9 77',
+      'released s 9',
+      'unsubscribed s a',
+      'detached s',
+      'ended s'
+    ])
+    changes.changes.length = 0
+    const clean = world.connect('c', { clean: true })
+    world.subscribe(clean.session, 'a', 1)
+    world.publish('a', 'four')
+    clean.session.receive(1, 5)
+    clean.leave()
+    expect(changes.changes).toEqual([])
+  })
+
+  test('are durable before the client hears of them, and what follows CONNECT waits for CONNACK', async () => {
+    const changes = new NotedChanges()
+    await using served = await serveBroker({ sessionChanges: changes })
+    using client = await RawClient.open(served.port)
+    client.send(connect('s', { clean: false }), subscribe(1, ['a', 1]), pingreq, publish('a', 'x', { qos: 2, id: 7 }))
+    await until(() => changes.waiting === 1, 'the session is there')
+    using other = await RawClient.open(served.port)
+    other.send(connect('other'))
+    await until(() => changes.waiting === 2, 'another one comes')
+    expect([client.packets, served.journal.records, changes.changes]).toEqual([[], [], ['opened s 4294967295']])
+    expect(served.broker.connectedClientIds()).toEqual([])
+    changes.sync()
+    await client.received(2)
+    await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
+    expect(client.packets.slice(0, 2)).toEqual(['connack:0,0', 'pingresp'])
+    expect(client.packets.filter(described => described.startsWith('suback'))).toEqual([])
+    changes.sync()
+    await until(() => client.packets.includes('suback:1:1') && client.packets.includes('pubrec:7'), 'both are answered')
+    client.send(pubrel(7), packet(0xa2, uint16(2), text('a')))
+    await until(() => changes.waiting === 1, 'UNSUBSCRIBE is handled')
+    expect(client.packets).not.toContain('unsuback:2')
+    changes.sync()
+    await until(() => client.packets.includes('unsuback:2'), 'it is answered')
+    client.send(disconnect)
+    await until(() => changes.changes.at(-1) === 'detached s', 'it is gone')
+    // One that is refused meanwhile gets no CONNACK.
+    using refused = await RawClient.open(served.port)
+    refused.send(connect('s', { clean: false }))
+    await until(() => changes.waiting === 1, 'it is back')
+    await served.broker.close(100)
+    changes.sync()
+    await refused.untilClosed()
+    expect(refused.packets).toEqual([])
+  })
+})
+
+describe('what a session is owed', () => {
+  test('can be listed and put back, and goes on as if nothing had been', async () => {
+    const world = new RoutingWorld()
+    const { session, subscriber, leave } = world.connect('s')
+    world.subscribe(session, 'a', 2, { identifier: 3 })
+    for (const [at, qos] of ([1, 2, 2, 1] as const).entries()) world.publish('a', `m${at}`, { qos })
+    session.deliveries.receive(subscriber.ids[1] ?? 0)
+    leave()
+    world.publish('a', 'later')
+    world.publish('r', 'kept', { retain: true })
+
+    const again = new RoutingWorld()
+    const restored = again.router.sessions.restore(session.clientId, session.expirySeconds, Number.POSITIVE_INFINITY)
+    if (restored === undefined) throw new Error('no room')
+    for (const { subscription } of session.subscriptions.values()) again.router.restoreSubscription(restored, subscription)
+    for (const listed of session.deliveries) restored.deliveries.restore(listed)
+    for (const message of world.router.retained) again.router.restoreRetained(message)
+    expect([...restored.deliveries]).toEqual([...session.deliveries])
+    expect(again.router.kept).toEqual(world.router.kept)
+    const [replayed] = [...world.router.retained]
+    if (replayed !== undefined) again.router.replay({ ...replayed, ordinal: replayed.ordinal + 1, topic: 'a', retain: false })
+    const back = again.connect('s')
+    await again.turns()
+    expect(back.present).toBe(true)
+    expect(back.subscriber.sent).toEqual(['a:1d:m0', 'a:2d:m2', 'a:1d:m3', 'pubrel:2', 'a:1:later', 'a:1:kept'])
+    expect(back.subscriber.ids.slice(0, 4)).toEqual([1, 3, 4, 2])
+    expect(back.subscriber.deliveries.at(-1)?.identifiers).toEqual([3])
+    again.subscribe(back.session, 'r', 0)
+    await again.turns()
+    expect(back.subscriber.sent.at(-1)).toBe('r:0r:kept')
+  })
+})
