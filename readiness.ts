@@ -24,6 +24,10 @@ export function readinessOf({ edge, readings, refusal }: ReadinessFacts): Readin
   if (edge?.journal === 'failing')
     reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'the journal cannot be written: publishes of QoS 1 and 2 wait' })
   const ready = reasons.length === 0 && edge?.journal === 'accepting'
+  if (edge?.sessions === 'full')
+    reasons.push({ code: 'TG_JOURNAL_FULL', message: 'the disk is full for sessions: answers to CONNECT, SUBSCRIBE and PUBREL wait' })
+  if (edge?.sessions === 'failing')
+    reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'sessions cannot be written: answers to CONNECT, SUBSCRIBE and PUBREL wait' })
   if (readings === undefined) {
     const { code, message } = refusal ?? { code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' }
     reasons.push({ code, message })

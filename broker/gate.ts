@@ -3,7 +3,14 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
+import {
+  type AppendRecord,
+  blankRecord,
+  type JournalHold,
+  type JournalTail,
+  type JournalWriter,
+  type TailRecord
+} from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
@@ -13,6 +20,8 @@ import type { PublisherHost } from './publisher-side.ts'
 import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
+import { recordedMessage } from './recorded-message.ts'
+import type { KeptSessions } from './routing/kept-sessions.ts'
 import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
 import type { BrokerStatistics } from './statistics.ts'
@@ -27,7 +36,8 @@ export const notTaken = { journal: -1, routing: -2 } as const
 export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'received'>
 
 export interface GateOptions {
-  readonly journal: JournalWriter & JournalTail
+  readonly journal: JournalWriter & JournalTail & JournalHold
+  readonly keptSessions: KeptSessions | undefined
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
@@ -60,7 +70,7 @@ export class Gate {
   /** Open QoS 2 ids of one session at most. */
   readonly maxReceivedIds: number
   readonly #options: GateOptions
-  readonly #journal: JournalWriter & JournalTail
+  readonly #journal: JournalWriter & JournalTail & JournalHold
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
@@ -177,16 +187,18 @@ export class Gate {
   }
 
   /**
-   * Reads from the journal which publishes may be sent again. When that fails, those that are will be stored twice; the
-   * edge serves all the same.
+   * Reads from the journal which publishes may be sent again and, with what was kept of them, the sessions and retained
+   * messages. When that fails, publishes that are sent again will be stored twice; the edge serves all the same.
    */
   async recall(): Promise<void> {
-    const { monotonic } = this.#options
+    const { monotonic, keptSessions } = this.#options
     const startMs = monotonic()
+    const visit = (record: TailRecord): void => {
+      if (record.packetId > 0) this.resends.recall(record)
+    }
     try {
-      await this.#journal.readTail(Infinity, record => {
-        if (record.packetId > 0) this.resends.recall(record)
-      })
+      if (keptSessions === undefined) await this.#journal.readTail(Infinity, visit)
+      else await keptSessions.recall({ router: this.router, journal: this.#journal, messageOf: recordedMessage, visit })
     } catch (error) {
       this.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'the newest records cannot be read: what is sent again is stored twice')
     }

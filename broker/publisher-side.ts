@@ -100,10 +100,27 @@ export class PublisherSide {
 
   /** Takes a PUBREL [MQTT-4.3.3-2]: the id is free again, and PUBCOMP is owed whether it was known or not. */
   release(packetId: number): Outcome {
-    if (!this.#reply(acknowledgement.pubcomp, packetId, this.#session.receivedIds.get(packetId) ?? -1)) return 'inFlight'
+    if (this.#windowClosed()) return 'inFlight'
+    const original = this.#session.receivedIds.get(packetId) ?? -1
     this.#session.release(packetId)
     this.#gate.resends.forget(this.#client, packetId)
+    // With PUBCOMP the client may use the id for another message, which must not pass for this one after a crash.
+    this.unacknowledged += 1
+    this.#gate.router.whenDurable(() => this.#complete(packetId, original))
     return 'handled'
+  }
+
+  #complete(packetId: number, original: number): void {
+    this.unacknowledged -= 1
+    if (this.host.closed) return
+    const { acknowledgements, lastOrdinal } = this.#gate
+    if (this.unacknowledged > 0 || original >= acknowledgements.durable) {
+      acknowledgements.push(this, acknowledgement.pubcomp, packetId, lastOrdinal)
+      return
+    }
+    this.#out.reply(Buffer.from([acknowledgement.pubcomp, 2, packetId >> 8, packetId & 0xff]))
+    this.#out.flush()
+    this.#resumeWindow()
   }
 
   /** The client said DISCONNECT: nothing of this connection will be sent again. */
@@ -133,9 +150,7 @@ export class PublisherSide {
   writeAcknowledgements(): void {
     if (this.host.closed) return
     this.#out.writeStaged()
-    if (!this.#waitsForWindow || this.unacknowledged > this.#gate.limits.inFlight / 2) return
-    this.#waitsForWindow = false
-    this.#gate.waiting.resumeSoon(this.host)
+    this.#resumeWindow()
   }
 
   /** Acknowledges a publish that came again, in its turn and when the original is durable. */
@@ -164,6 +179,12 @@ export class PublisherSide {
     if (this.#windowClosed()) return false
     acknowledgements.push(this, type, packetId, lastOrdinal)
     return true
+  }
+
+  #resumeWindow(): void {
+    if (!this.#waitsForWindow || this.unacknowledged > this.#gate.limits.inFlight / 2) return
+    this.#waitsForWindow = false
+    this.#gate.waiting.resumeSoon(this.host)
   }
 
   #windowClosed(): boolean {
