@@ -23,6 +23,7 @@ const kinds = {
   message: 6,
   queued: 7,
   retained: 8,
+  resumed: 9,
   opened: 16,
   detached: 17,
   ended: 18,
@@ -43,6 +44,9 @@ export function encodeEntry(writer: ByteWriter, entry: StateEntry, wallOffsetMs:
   switch (entry.kind) {
     case 'begin':
       writer.number(entry.version)
+      writer.text(entry.journal)
+      return writer.number(entry.position)
+    case 'resumed':
       writer.text(entry.journal)
       return writer.number(entry.position)
     case 'end':
@@ -89,6 +93,8 @@ function decodeKind(reader: ByteReader, clientId: string, wallOffsetMs: number):
   switch (reader.byte()) {
     case kinds.begin:
       return { kind: 'begin', version: reader.number(), journal: reader.text(), position: reader.number() }
+    case kinds.resumed:
+      return { kind: 'resumed', journal: reader.text(), position: reader.number() }
     case kinds.end:
       return { kind: 'end', begin: reader.number() }
     case kinds.stands:

@@ -87,5 +87,10 @@ export type ChangeEntry = {
 export type StateEntry =
   | SnapshotEntry
   | ChangeEntry
+  /**
+   * A start found the journal so: what was said before of records from its head on is of some that are gone, and of others all
+   * is when the UUID is another one.
+   */
+  | { readonly kind: 'resumed'; readonly journal: string; readonly position: number }
   /** Records from the snapshot's position up to this one have no part in it. */
   | { readonly kind: 'stands'; readonly position: number }

@@ -36,9 +36,12 @@ export class Restoration {
   /** Messages of a session whose content is missing. */
   lostMessages = 0
   readonly #messages = new Map<number, Message>()
+  /** UUID of the journal that ordinals count in; undefined when nothing says it. */
+  #journal: string | undefined
 
   constructor(begin: BeginEntry | undefined, at: number) {
     this.begin = begin
+    this.#journal = begin?.journal
     this.at = at
     this.position = begin?.position ?? 0
   }
@@ -80,24 +83,38 @@ export class Restoration {
   }
 
   /**
-   * Ordinals of the log are not those of the journal: sessions, subscriptions and retained messages stay, as if they had been
-   * there before all records; what was owed goes. Returns how many messages that are.
+   * The journal has this UUID and head. One that lost its end, which nobody was answered for, gives those ordinals to other
+   * records: nothing may speak of them. Of another journal no ordinal counts: sessions, subscriptions and retained messages
+   * stay, what was owed goes. Returns true when anything changed.
    */
-  resetOrdinals(head: number): number {
-    let owed = 0
+  rebase(journal: string, head: number): boolean {
+    const own = this.#journal === undefined || this.#journal === journal
+    this.#journal = journal
+    // What lies below is known; for another journal nothing is, and nothing of it is applied.
+    const known = own ? head : 0
+    let changed = !own || this.position > head
+    this.position = own ? Math.min(this.position, head) : head
     for (const session of this.sessions.values()) {
-      owed += session.owed.length
-      session.owed = []
-      session.receivedIds.clear()
-      session.routed = session.head = head
-      session.offline &&= { ...session.offline, position: 0 }
+      changed = session.forgetFrom(known) || changed
+      if (!own) session.routed = session.head = head
     }
-    for (const [topic, message] of this.retained) this.retained.set(topic, { ...message, ordinal: 0 })
-    for (const [index, { change, ...place }] of this.changes.entries())
-      this.changes[index] = { ...place, change: { ...change, position: 0 } }
-    this.progress.clear()
-    this.position = head
-    return owed
+    for (const [topic, message] of this.retained) {
+      if (message.ordinal < known) continue
+      changed = true
+      this.retained.set(topic, { ...message, ordinal: Math.max(0, known - 1) })
+    }
+    for (const [index, { change, ...place }] of this.changes.entries()) {
+      if (change.position <= known) continue
+      changed = true
+      this.changes[index] = { ...place, change: { ...change, position: known } }
+    }
+    for (const [clientId, { at, progress }] of this.progress) {
+      if (progress.sentBelow <= known) continue
+      changed = true
+      const sent = progress.sent.filter(({ ordinal }) => ordinal < known)
+      this.progress.set(clientId, { at, progress: { ...progress, sent, sentBelow: known } })
+    }
+    return changed
   }
 
   #queue(clientId: string, delivery: QueuedDelivery): void {
@@ -128,6 +145,11 @@ export class RestorationReader {
       case 'end':
         if (this.#unfinished?.at === entry.begin) this.#current = this.#unfinished
         this.#unfinished = undefined
+        break
+      case 'resumed':
+        // The process that wrote it is gone.
+        this.#unfinished = undefined
+        this.#current.rebase(entry.journal, entry.position)
         break
       case 'stands':
         for (const restoration of this.#all) restoration.position = Math.max(restoration.position, entry.position)

@@ -40,6 +40,23 @@ export class RestoredSession {
     this.receivedIds = new Map(entry.receivedIds)
   }
 
+  /** Nothing is known of records from the ordinal on; true when anything was. */
+  forgetFrom(ordinal: number): boolean {
+    const owed = this.owed.filter(message => message.ordinal < ordinal)
+    let changed = owed.length < this.owed.length || this.routed > ordinal || this.head > ordinal
+    this.owed = owed
+    this.routed = Math.min(this.routed, ordinal)
+    this.head = Math.min(this.head, ordinal)
+    for (const [packetId, received] of this.receivedIds) {
+      if (received >= ordinal) changed = this.receivedIds.delete(packetId) || changed
+    }
+    if (this.offline !== undefined && this.offline.position > ordinal) {
+      changed = true
+      this.offline = { ...this.offline, position: ordinal }
+    }
+    return changed
+  }
+
   /** Takes away what is settled, and says what of the rest was sent, and under which packet id. */
   settle(progress: DeliveryProgress, retainedOf: (ordinal: number) => Message | undefined): void {
     this.#lastPacketId = progress.lastPacketId

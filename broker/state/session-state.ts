@@ -52,6 +52,8 @@ const snapshotAfterBytes = 32 * mebibyte
 const leastChangeBytes = 8 * mebibyte
 const mostChangeBytes = 32 * mebibyte
 const progressEveryMs = 1000
+/** A start does not wait longer for a disk that fails. */
+const longestResumeMs = 10_000
 /** Sessions written in one turn of the event loop. */
 const progressPerTurn = 250
 /** A bound of `journal.keep` that is passed is worth a snapshot once in this time. */
@@ -128,7 +130,7 @@ export class SessionState implements KeptSessions, AsyncDisposable {
     const { log, clock, monotonic } = this.#options
     const { router, journal } = origin
     const startMs = monotonic()
-    const restoration = await this.#restore(origin)
+    const { restoration, rebased } = await this.#restore(origin)
     this.#position = restoration.position
     journal.hold(this.#position)
     const counts = restoreInto(router, restoration, clock())
@@ -139,6 +141,7 @@ export class SessionState implements KeptSessions, AsyncDisposable {
       { ...counts, retained: router.retained.size, tookMs: Math.round(monotonic() - startMs) },
       'sessions and retained messages are back'
     )
+    if (rebased) await this.#resume(journal)
     this.#begin(router, journal)
   }
 
@@ -217,13 +220,22 @@ export class SessionState implements KeptSessions, AsyncDisposable {
     return this.#journal?.head ?? 0
   }
 
-  async #restore({ journal, messageOf, visit }: SessionOrigin): Promise<Restoration> {
+  /** Before the journal gives an ordinal again, it is written that what is said of it counts no more. */
+  async #resume({ uuid, head }: SessionJournal): Promise<void> {
+    const { log } = this.#options
+    const written = this.#log.append({ kind: 'resumed', journal: uuid, position: head }) !== undefined && this.#log.written()
+    const late = new Promise<false>(resolve => {
+      setTimeout(() => resolve(false), longestResumeMs).unref()
+    })
+    const inTime = await Promise.race([written, late])
+    if (!inTime) log.error({ code: 'TG_JOURNAL_FAILING' }, 'sessions cannot be written: another crash may cost what is queued from now on')
+  }
+
+  async #restore({ journal, messageOf, visit }: SessionOrigin): Promise<{ readonly restoration: Restoration; readonly rebased: boolean }> {
     const { log, limits } = this.#options
     const restoration = await this.#read()
-    if (restoration.begin !== undefined && (restoration.begin.journal !== journal.uuid || restoration.position > journal.head)) {
-      const owed = restoration.resetOrdinals(journal.head)
-      log.warn({ owed, head: journal.head }, 'sessions and retained messages are of another journal: what was queued is not sent')
-    }
+    const rebased = restoration.rebase(journal.uuid, journal.head)
+    if (rebased) log.warn({ journal: journal.uuid, head: journal.head }, 'sessions were ahead of the journal, or are of another one')
     const queuedMessages = limits.queuedMessages + slackMessages
     const queuedBytes = limits.queuedBytes + slackBytes
     const replay = new JournalReplay(restoration, { queuedMessages, queuedBytes, messageOf })
@@ -240,7 +252,7 @@ export class SessionState implements KeptSessions, AsyncDisposable {
       )
     }
     replay.finish()
-    return restoration
+    return { restoration, rebased }
   }
 
   async #read(): Promise<Restoration> {

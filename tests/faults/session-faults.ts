@@ -33,6 +33,13 @@ export const sessionFaults: readonly Fault[] = [
     caughtBy: [promises]
   },
   {
+    name: 'what was said of records that a loss of power took counts for those that got their ordinals',
+    file: 'broker/state/session-state.ts',
+    find: 'const rebased = restoration.rebase(journal.uuid, journal.head)\n',
+    replace: 'const rebased = journal.head < 0\n',
+    caughtBy: ['tests/broker/state/session-state.test.ts']
+  },
+  {
     name: 'packet ids that were given out before a crash are given to other messages',
     file: 'broker/state/restored-session.ts',
     find: 'this.#passOver(passedOverIds)',
@@ -45,5 +52,12 @@ export const sessionFaults: readonly Fault[] = [
     find: 'if (message.packetId > 0 || message.ordinal >= below',
     replace: 'if (message.packetId >= 0 || message.ordinal >= below',
     caughtBy: [promises]
+  },
+  {
+    name: 'half of a snapshot counts as a whole one',
+    file: 'broker/state/restoration.ts',
+    find: 'if (this.#unfinished?.at === entry.begin) this.#current = this.#unfinished\n',
+    replace: 'if (this.#unfinished !== undefined) this.#current = new Restoration(this.#unfinished.begin, entry.begin)\n',
+    caughtBy: ['tests/broker/state/session-state.test.ts']
   }
 ]

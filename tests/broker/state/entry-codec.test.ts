@@ -47,6 +47,7 @@ const queued: fc.Arbitrary<QueuedDelivery> = fc.record({
 const change = { clientId: text, position: ordinal }
 const entries: fc.Arbitrary<StateEntry> = fc.oneof(
   fc.record({ kind: fc.constant('begin' as const), version: fc.nat(), journal: text, position: ordinal }),
+  fc.record({ kind: fc.constant('resumed' as const), journal: text, position: ordinal }),
   fc.record({ kind: fc.constant('end' as const), begin: ordinal }),
   fc.record({ kind: fc.constant('stands' as const), position: ordinal }),
   fc.record({
