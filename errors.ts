@@ -30,6 +30,7 @@ export const errorTable = {
   TG_STORE_UNAVAILABLE: { title: 'The store does not answer', outcome: 'retry', status: 503 },
   TG_STORE_REFUSED: { title: 'The store refuses the credentials or the bucket', outcome: 'retry', status: 503 },
   TG_STORE_UNREADABLE: { title: 'The database file cannot be opened', outcome: 'reject', status: 500 },
+  TG_STORE_FORGOT: { title: 'The store may have lost readings that the journal does not keep any more', outcome: 'reject', status: 500 },
   TG_QUERY_BUSY: { title: 'Too many queries are waiting', outcome: 'retry', status: 503 },
   TG_QUERY_CANCELLED: { title: 'The query was cancelled', outcome: 'retry', status: 499 },
   TG_QUERY_TIMEOUT: { title: 'The query took too long', outcome: 'retry', status: 504 },

@@ -70,6 +70,8 @@ export const metricTable = {
   tidegate_mqtt_sockets: { type: 'gauge', process: 'edge', help: 'Open MQTT sockets, with those that have not said who they are.' },
   tidegate_mqtt_sockets_paused: { type: 'gauge', process: 'edge', help: 'MQTT sockets that are not read because their publishes wait.' },
   tidegate_mqtt_held_bytes: { type: 'gauge', process: 'edge', help: 'Bytes read on behind waiting publishes, and of unfinished packets.' },
+  tidegate_mqtt_topic_alias_bytes: { type: 'gauge', process: 'edge', help: 'Bytes of topics behind the topic aliases of MQTT 5 clients.' },
+  tidegate_mqtt_wills_delayed: { type: 'gauge', process: 'edge', help: 'Wills of MQTT 5 clients whose delay is not over.' },
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
   tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
   tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },

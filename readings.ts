@@ -111,7 +111,7 @@ export class Readings implements AsyncDisposable {
           scan: ({ from, to }) => scan({ folder: lettersFolder(config), from: Math.max(from, letters.oldest), to, log: lettersLog }),
           bound: letterBoundFile(lettersFolder(config)),
           maxBytes: config.deadLetters.maxBytes,
-          records: checkpoint,
+          records: { ...checkpoint, lostFrom: journal.checkpointAtMost ?? journal.durable },
           log: lettersLog
         })
         const folder = path.join(config.data, 'journal')

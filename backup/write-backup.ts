@@ -1,10 +1,11 @@
 /**
  * Writes a backup into an empty folder. The order is what makes it one moment:
  *
- * 1. The journal is pinned at the checkpoint, or at what is being written into the store again, so that nothing behind it goes,
- *    and so are the dead letters: what they say of letters that went (`bound`) must not know of records beyond the checkpoint
- *    of the database.
- * 2. The database, while nothing is written to it. It says where its checkpoint is.
+ * 1. The dead letters are pinned: what they say of letters that went (`bound`) must not know of records beyond the checkpoint of
+ *    the database.
+ * 2. The database, while nothing is written to it. It says where its checkpoint is, and from where on records are being written
+ *    into the store again. From there on the journal is pinned before the first byte is copied: what the database says stays
+ *    true as long as it is held.
  * 3. The dead letters: all that this checkpoint counts, and perhaps more, which are known by their position as after a crash.
  * 4. The journal from that checkpoint on, or from where on it says that records have to be written again, up to what can be
  *    read now. That is behind everything acknowledged before the backup was asked for, and behind every record that a copied
@@ -29,7 +30,7 @@ export interface BackupSources {
   readonly store: 'embedded' | 'influx'
   /** Space that is left free on the disk of the data folder. */
   readonly reserveBytes: number
-  /** Every record below has its outcome now and does not have to be written again. */
+  /** Every record below has its outcome now and does not have to be written again: what the room is reckoned by. */
   readonly settledBelow: number
   /** Undefined when the data folder is not open: then everything in it stands still, and all of the journal is copied. */
   readonly running:
@@ -109,24 +110,19 @@ class BackupWriter {
   }
 
   async write(): Promise<{ readonly manifest: Manifest; readonly heldMs: number }> {
-    const { files, store, running, settledBelow, now } = this.#sources
+    const { files, store, running, now } = this.#sources
     const created = new Date(now()).toISOString()
     const releases: (() => void)[] = []
     try {
-      if (running !== undefined) {
-        releases.push(await pinned(running.pinJournal(settledBelow)))
-        releases.push(await running.pinLetters())
+      if (running !== undefined) releases.push(await running.pinLetters())
+      const pinJournal = async (from = 0): Promise<number | undefined> => {
+        const pin = await running?.pinJournal(from)
+        if (pin !== undefined) releases.push(() => pin.release())
+        return pin?.readable
       }
-      const { checkpoint, heldMs } = await this.#copyDatabase()
+      const { own, from, heldMs } = await this.#copyDatabase(pinJournal)
       await this.#copyLetters()
-      const own = checkpoint?.journal === running?.journal ? checkpoint : undefined
-      const from = own?.rewriteFrom ?? own?.position
-      let head: number | undefined
-      if (running !== undefined) {
-        const pin = await running.pinJournal(from ?? 0)
-        releases.push(() => pin.release())
-        head = pin.readable
-      }
+      const head = await pinJournal(from)
       const { uuid, timeline = uuid } = await this.#copyJournal({ from, committedBelow: own?.position, head })
       const manifest: Manifest = {
         version: backupVersion,
@@ -155,11 +151,15 @@ class BackupWriter {
     for (const name of names) await rm(path.join(this.#folder, name), { recursive: true, force: true }).catch(() => undefined)
   }
 
-  async #copyDatabase() {
+  /** Copies it with the journal pinned from where on a restored one needs it. */
+  async #copyDatabase(pinJournal: (from: number | undefined) => Promise<unknown>) {
     return await this.#sources.hold(async ({ checkpoint, files }) => {
       const began = performance.now()
+      const own = checkpoint?.journal === this.#sources.running?.journal ? checkpoint : undefined
+      const from = own?.rewriteFrom ?? own?.position
+      await pinJournal(from)
       for (const file of files) await this.#copy(file, file.name)
-      return { checkpoint, heldMs: Math.round(performance.now() - began) }
+      return { own, from, heldMs: Math.round(performance.now() - began) }
     })
   }
 
@@ -227,9 +227,4 @@ class BackupWriter {
     if ((await files.freeBytes(this.#folder)) >= reserveBytes) return
     throw new TidegateError('TG_BACKUP_UNWRITABLE', `the backup would use up the reserve of the disk (journal.reserve)`)
   }
-}
-
-async function pinned(pin: Promise<{ release(): void }>): Promise<() => void> {
-  const taken = await pin
-  return () => taken.release()
 }

@@ -46,7 +46,7 @@ async function probeVisibility(system: System, signal: AbortSignal): Promise<rea
 }
 
 /** Waits until everything acknowledged has its outcome; answers the seconds that took. */
-async function drained(system: System): Promise<{ readonly seconds: number; readonly stored: number }> {
+export async function drained(system: System): Promise<{ readonly seconds: number; readonly stored: number }> {
   const startedMs = performance.now()
   for (;;) {
     const { inJournal, stored } = await system.ledger()

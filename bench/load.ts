@@ -12,6 +12,9 @@ export function toolPath(name: string): string | undefined {
   return existsSync(file) ? file : undefined
 }
 
+/** With the folder in which Debian keeps daemons, which not everybody has on PATH. */
+const environment = { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin` }
+
 /** What mqtt-load.mjs prints. Latencies in ms from the intended time of a publish to its PUBACK. */
 export interface LoadResult {
   readonly ackedTotal: number
@@ -23,6 +26,7 @@ export interface LoadResult {
   readonly p999: number
   readonly max: number
   readonly cpuPerMillion: readonly number[]
+  readonly cores: readonly number[]
   readonly rssMb: readonly number[]
   readonly generatorCores: number
 }
@@ -32,7 +36,7 @@ export async function runTool(name: string, options: Readonly<Record<string, str
   const file = toolPath(name)
   if (file === undefined) throw new Error(`${name} is not in ../shared/tools`)
   const args = Object.entries(options).flatMap(([key, value]) => [`--${key}`, String(value)])
-  const { stdout } = await promisify(execFile)(process.execPath, [file, ...args], { maxBuffer: 1 << 24 })
+  const { stdout } = await promisify(execFile)(process.execPath, [file, ...args], { maxBuffer: 1 << 24, env: environment })
   const parsed: unknown = JSON.parse(stdout.trim().split('\n').at(-1) ?? '')
   return parsed
 }

@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import { Resends } from '../broker/resends.ts'
 import { Journal } from '../journal/journal.ts'
 import { type AppendRecord, blankRecord } from '../journal/record.ts'
-import type { Figures } from './figures.ts'
+import { type Figures, median } from './figures.ts'
 
 const clients = 500
 const records = 50_000
@@ -99,8 +99,4 @@ function buildRecord(): AppendRecord {
     qos: 1,
     packetId: 1
   }
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0
 }

@@ -35,7 +35,10 @@ export class Acknowledgements {
     return this.#count > 0 && (this.#ordinals[this.#front] ?? 0) < this.#durable
   }
 
-  /** Queues an acknowledgement until the record with the ordinal is durable. Ordinals never fall. */
+  /**
+   * Queues an acknowledgement until the record with the ordinal is durable. Ordinals never fall. The type may have a reason
+   * code of MQTT 5 in its second byte.
+   */
   push(publisher: PublisherSide, type: number, packetId: number, ordinal: number): void {
     if (this.#count === this.#ordinals.length) this.#grow()
     const at = (this.#front + this.#count) & (this.#ordinals.length - 1)

@@ -67,6 +67,8 @@ export interface BrokerStats extends Readonly<BrokerStatistics> {
   readonly remembered: number
   readonly rememberedBytes: number
   readonly persistentSessions: number
+  /** Wills whose delay is not over. */
+  readonly delayedWills: number
   /** Acknowledgements that wait for the disk. */
   readonly unacknowledged: number
 }
@@ -75,7 +77,7 @@ const pollMs = 5
 const monotonicMs = (): number => performance.now()
 
 /**
- * The MQTT side of the edge: MQTT 3.1 and 3.1.1 over TCP. A publish is acknowledged when the journal says that it is
+ * The MQTT side of the edge: MQTT 3.1, 3.1.1 and 5.0 over TCP. A publish is acknowledged when the journal says that it is
  * durable, never before, and reaches subscribers after that.
  */
 export class Broker {
@@ -153,6 +155,7 @@ export class Broker {
       subscriptions: this.#router.subscriptions,
       remembered: this.#gate?.resends.count ?? 0,
       rememberedBytes: this.#gate?.resends.bytes ?? 0,
+      delayedWills: this.#gate?.delayedWills ?? 0,
       persistentSessions: this.#router.sessions.persistent,
       unacknowledged: this.#gate?.acknowledgements.waiting ?? 0
     }
@@ -206,7 +209,7 @@ export class Broker {
    */
   async accept(publish: ForeignPublish): Promise<number> {
     const topic = Buffer.from(publish.topic)
-    const fault = topic.toString('utf8') === publish.topic ? topicNameFault(topic, 0, topic.length) : 'topic is not UTF-8'
+    const fault = topic.toString('utf8') === publish.topic ? topicNameFault(topic, 0, topic.length)?.fault : 'topic is not UTF-8'
     if (fault !== undefined) throw new TidegateError('TG_PARAMETER_INVALID', fault, { context: { parameter: 'topic' } })
     if (publish.payload.length > this.#options.maxPacketBytes) {
       throw new TidegateError('TG_BODY_TOO_LARGE', `the payload is larger than ${this.#options.maxPacketBytes} bytes`)
@@ -223,6 +226,7 @@ export class Broker {
       qos: 1,
       retain: false,
       will: false,
+      properties: undefined,
       received
     }
     const ordinal = gate.appendPublish(record, unrouted !== true)

@@ -3,19 +3,15 @@ import type { Socket } from 'node:net'
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import {
-  type AppendRecord,
-  blankRecord,
-  type JournalHold,
-  type JournalTail,
-  type JournalWriter,
-  type TailRecord
-} from '../journal/record.ts'
+import { blankRecord } from '../journal/record.ts'
+import type { AppendRecord, JournalHold, JournalTail, JournalWriter, TailRecord } from '../journal/record.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import type { Connection } from './connection.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
+import { reasonCodes } from './packets/reason-codes.ts'
+import type { Fault } from './packets/reason-codes.ts'
 import type { PublisherHost } from './publisher-side.ts'
 import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
@@ -24,6 +20,7 @@ import { recordedMessage } from './recorded-message.ts'
 import type { KeptSessions } from './routing/kept-sessions.ts'
 import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
+import type { SessionRequest } from './routing/sessions.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import { Waiting } from './waiting.ts'
 import { Wills } from './wills.ts'
@@ -33,7 +30,7 @@ import type { DueWill } from './wills.ts'
 export const notTaken = { journal: -1, routing: -2 } as const
 
 /** A record's parts as append takes them, without what the gate fills in. */
-export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'received'>
+export type Publish = Pick<AppendRecord, 'clientId' | 'user' | 'topic' | 'payload' | 'qos' | 'retain' | 'will' | 'properties' | 'received'>
 
 export interface GateOptions {
   readonly journal: JournalWriter & JournalTail & JournalHold
@@ -132,6 +129,11 @@ export class Gate {
     return this.acknowledgements.waiting + this.#durableWaiters.length + this.router.queued + this.#wills.waiting
   }
 
+  /** Wills whose delay is not over. */
+  get delayedWills(): number {
+    return this.#wills.delayed
+  }
+
   add(connection: Connection): void {
     this.#connections.add(connection)
   }
@@ -140,10 +142,20 @@ export class Gate {
    * Why a client may not come in, or undefined. User names and passwords are recorded, never checked: until there is a
    * credential store every client counts as anonymous.
    */
-  admit(connection: Connection): string | undefined {
+  admit(connection: Connection): Fault | undefined {
     const { anonymous } = this.#options
     if (anonymous === 'any' || (anonymous === 'loopback' && isLoopback(connection.address))) return undefined
-    return anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+    const fault = anonymous === 'never' ? 'anonymous access is off' : 'anonymous access is for this machine only'
+    return { fault, code: reasonCodes.notAuthorized }
+  }
+
+  /** The session for a CONNECT, or undefined when there is no room for it. */
+  openSession(request: SessionRequest, connection: Connection): { readonly session: Session; readonly present: boolean } | undefined {
+    const opened = this.router.sessions.open(request, connection)
+    // What the last connection left is due when its session has ended, and not when that goes on [MQTT-3.1.3-9].
+    if (opened?.present === true) this.#wills.cancel(request.clientId)
+    else this.#wills.expedite(request.clientId)
+    return opened
   }
 
   assignClientId(): Buffer {
@@ -218,6 +230,7 @@ export class Gate {
     record.dup = publish.dup
     record.will = false
     record.packetId = publish.packetId
+    record.properties = undefined
     record.received = undefined
     return record
   }
@@ -248,8 +261,11 @@ export class Gate {
     })
   }
 
-  publishWill(due: DueWill): void {
-    this.#wills.add(due)
+  /** Publishes the will of a connection that has ended, when its delay is over or its session ends, whichever is first. */
+  publishWill(due: DueWill, session: Session): void {
+    const delaySeconds = Math.min(due.will.delaySeconds, session.expirySeconds)
+    if (delaySeconds === 0) this.#wills.add(due)
+    else this.#wills.delay(session.clientId, due, this.#options.monotonic() + delaySeconds * 1000)
   }
 
   /** Releases what became durable before its acknowledgement was queued (a journal that does not wait for the disk). */
@@ -273,6 +289,7 @@ export class Gate {
   /** Handles no further packets: what clients send from now on stays unacknowledged. */
   stopReading(): void {
     for (const connection of this.#connections) connection.stopReading()
+    this.#wills.expediteAll()
   }
 
   /** Why the journal does not take a publish at the moment. */
@@ -315,9 +332,7 @@ export class Gate {
     }
     if (client !== undefined && record.packetId > 0) this.resends.remember(client, record, ordinal)
     if (wanted) {
-      const { qos, retain } = record
-      const payload = Buffer.from(record.payload)
-      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties: undefined, expiry: undefined })
+      router.push(recordedMessage(record, ordinal, this.#options.monotonic))
       // A journal that does not wait for the disk has told of it already.
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }
@@ -325,8 +340,8 @@ export class Gate {
   }
 
   #appendWill({ clientId, user, will }: DueWill): boolean {
-    const { topic, payload, qos, retain } = will
-    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, received: undefined }) < 0) return false
+    const { topic, payload, qos, retain, properties } = will
+    if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, properties, received: undefined }) < 0) return false
     this.statistics.wills += 1
     return true
   }
@@ -346,6 +361,7 @@ export class Gate {
 
   #onTick(): void {
     this.resends.expire()
+    this.#wills.tick(this.#options.monotonic())
     this.router.expire()
     if (this.#journal.state === 'accepting') this.#resume('journal')
     if (this.waiting.any('routing') && this.router.hasRoom()) this.#resume('routing')

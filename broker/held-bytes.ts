@@ -1,8 +1,10 @@
+import { endings } from './endings.ts'
+import type { Fault } from './packets/reason-codes.ts'
 import type { BrokerStatistics } from './statistics.ts'
 
 /** A connection that holds bytes. */
 export interface Holder {
-  violate(reason: string): void
+  violate(fault: Fault): void
 }
 
 interface Share {
@@ -53,7 +55,7 @@ export class HeldBytes {
     while (this.#unfinishedBytes > this.#unfinishedLimit) {
       const [oldest] = this.#unfinished
       if (oldest === undefined) return
-      oldest.violate('its packet was unfinished longest when too many bytes of unfinished packets were held')
+      oldest.violate(endings.unfinished)
       // Closing accounts nothing when the connection was closed already.
       if (this.#unfinished.has(oldest)) this.account(oldest, { blocked: 0, unfinished: 0 })
     }

@@ -1,4 +1,6 @@
 import type { Socket } from 'node:net'
+import { endings } from './endings.ts'
+import type { Ending } from './endings.ts'
 import type { Gate } from './gate.ts'
 import type { Holder } from './held-bytes.ts'
 import type { Outbound } from './outbound.ts'
@@ -22,7 +24,7 @@ export interface IntakeHost extends Waiter, Holder {
   lastTick: number
   /** Handles the packet that the parser is at; false when it blocked the connection or closed it. */
   handle(header: number): boolean
-  finish(reason: string): void
+  finish(ending: Ending): void
 }
 
 /**
@@ -106,7 +108,7 @@ export class Intake {
   #onEnd(): void {
     this.#inputEnded = true
     // What waits behind a blocked publish is still the client's word: a publisher may send and leave.
-    if (this.#blocked === undefined) this.#host.finish('client closed the socket')
+    if (this.#blocked === undefined) this.#host.finish(endings.closedByClient)
   }
 
   #drain(): void {
@@ -119,7 +121,7 @@ export class Intake {
       const status = parser.next(host.state === 'connect' ? unauthenticatedBytes : this.#gate.maxPacketBytes)
       if (status === frameStatus.incomplete) break
       if (status !== frameStatus.complete) {
-        host.violate(status === frameStatus.tooLarge ? 'packet is too large' : 'packet header is malformed')
+        host.violate(status === frameStatus.tooLarge ? endings.tooLarge : endings.header)
         return
       }
       packets += 1
@@ -135,7 +137,7 @@ export class Intake {
     if (this.#blocked !== undefined && this.#blocked !== 'turn') this.#answerPings()
     this.#out.flush()
     this.#accountHeld()
-    if (this.#inputEnded && this.#blocked === undefined) host.finish('client closed the socket')
+    if (this.#inputEnded && this.#blocked === undefined) host.finish(endings.closedByClient)
     this.#gate.releaseOverdue()
   }
 

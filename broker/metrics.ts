@@ -7,6 +7,8 @@ export function bindBrokerMetrics(metrics: Metrics, broker: Broker): void {
   metrics.bind('tidegate_mqtt_sockets', () => broker.stats.sockets)
   metrics.bind('tidegate_mqtt_sockets_paused', () => broker.stats.pausedSockets)
   metrics.bind('tidegate_mqtt_held_bytes', () => broker.stats.heldBytes)
+  metrics.bind('tidegate_mqtt_topic_alias_bytes', () => broker.stats.topicAliasBytes)
+  metrics.bind('tidegate_mqtt_wills_delayed', () => broker.stats.delayedWills)
   metrics.bind('tidegate_mqtt_unacknowledged', () => broker.stats.unacknowledged)
   metrics.bind('tidegate_mqtt_subscriptions', () => broker.stats.subscriptions)
   metrics.bind('tidegate_mqtt_retained', () => broker.stats.retained)

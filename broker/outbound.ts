@@ -45,7 +45,7 @@ export class Outbound {
     this.#replyBytes = 0
   }
 
-  /** Takes an acknowledgement (type << 16 | packet id) for `writeStaged`; true when it is the first one. */
+  /** Takes an acknowledgement (reason code << 24 | type << 16 | packet id) for `writeStaged`; true when it is the first one. */
   stage(packet: number): boolean {
     return this.#staged.push(packet) === 1
   }
@@ -53,14 +53,19 @@ export class Outbound {
   /** Writes the staged acknowledgements in one write. */
   writeStaged(): void {
     const staged = this.#staged
-    const bytes = Buffer.allocUnsafe(staged.length * 4)
+    let length = staged.length * 4
+    for (const packet of staged) if (packet >>> 24 !== 0) length += 1
+    const bytes = Buffer.allocUnsafe(length)
     let at = 0
     for (const packet of staged) {
-      bytes[at] = packet >> 16
-      bytes[at + 1] = 2
+      const code = packet >>> 24
+      bytes[at] = (packet >> 16) & 0xff
+      bytes[at + 1] = code === 0 ? 2 : 3
       bytes[at + 2] = (packet >> 8) & 0xff
       bytes[at + 3] = packet & 0xff
       at += 4
+      // Without one it is success (§3.4.2.1).
+      if (code !== 0) bytes[at++] = code
     }
     this.#statistics.acknowledged += staged.length
     staged.length = 0

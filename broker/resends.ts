@@ -83,10 +83,11 @@ export class Resends {
     this.#recalledMs = record.receivedMs
     // More than the window would say no more, and a clock that leaps to and fro would leave the range of the cells.
     this.#spanMs += Math.min(Math.max(0, sinceMs), resendWindowMs)
-    this.#ahead = Math.floor(this.#spanMs / tenthMs) - this.#clock()
+    const time = Math.floor(this.#spanMs / tenthMs)
+    this.#ahead = time - this.#clock()
     // Attached meanwhile, so that it is not let go of when its last publish makes room.
     const client = this.attach(utf8(record.clientId))
-    this.#add(client, record, record.ordinal, this.#now())
+    this.#add(client, record, record.ordinal, time)
     this.detach(client)
     this.expire()
   }

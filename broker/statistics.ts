@@ -6,6 +6,8 @@ export interface BrokerStatistics {
   pausedSockets: number
   /** Bytes read on behind waiting publishes, and of unfinished packets. */
   heldBytes: number
+  /** Of topics behind topic aliases. */
+  topicAliasBytes: number
   /** Counters. */
   connectsAccepted: number
   connectsRefused: number
@@ -49,6 +51,7 @@ export function buildStatistics(): BrokerStatistics {
     connections: 0,
     pausedSockets: 0,
     heldBytes: 0,
+    topicAliasBytes: 0,
     connectsAccepted: 0,
     connectsRefused: 0,
     refusedByReason: new Map(),

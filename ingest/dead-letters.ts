@@ -16,12 +16,13 @@ import { TidegateError } from '../errors.ts'
 import type { JournalBatch, JournalRecord, JournalWriter } from '../journal/record.ts'
 import { receivedNs } from '../journal/record.ts'
 import { addEntry, LetterBlocks } from './letter-blocks.ts'
-import type { LetterBound, LetterBoundFile } from './letter-bound.ts'
+import type { LetterBound, LetterBoundFile, LetteredRecords } from './letter-bound.ts'
 import { startingBound } from './letter-bound.ts'
 import type { AccountedRecords, CountingOptions, LetterAccounts } from './letter-count.ts'
 import { countLetters } from './letter-count.ts'
+import { untilDurable } from './letter-durability.ts'
 import type { DeadLetter, LetterFate } from './letter-entry.ts'
-import { decodeLetter, encodeLetter, encodeTombstones, sizeOfEntry } from './letter-entry.ts'
+import { decodeLetter, encodeLetter, encodeLost, encodeTombstones, sizeOfEntry } from './letter-entry.ts'
 import type { LetterSelection } from './letter-selection.ts'
 import { buildLetterTest } from './letter-selection.ts'
 import type { RefusalReason } from './refusals.ts'
@@ -38,8 +39,7 @@ export interface DeadLettersOptions {
   readonly bound: LetterBoundFile
   /** Bytes kept; the oldest letters are evicted beyond. */
   readonly maxBytes: number
-  /** The checkpoint that ingest goes on from: which records come again, and from which ordinal its totals count. */
-  readonly records: { readonly journal: string; readonly position: number; readonly since: number }
+  readonly records: LetteredRecords
   readonly log: Logger
 }
 
@@ -75,7 +75,7 @@ export class DeadLetters {
    * Ordinals of records, not yet below the checkpoint, that have their letter, and when they were received: a journal that
    * lost its end gives its ordinals again.
    */
-  readonly #recent = new Map<number, bigint>()
+  readonly #recent = new Map<number, { readonly letter: number; readonly received: bigint }>()
   #settled: number
   #bound: LetterBound
   #saveFailed = false
@@ -95,9 +95,11 @@ export class DeadLetters {
     for await (const batch of letters.#batches(letters.#bound.below, journal.durable)) {
       for (const record of batch) {
         const ordinal = addEntry(letters.#blocks, record, { ...records, below: Infinity })
-        if (ordinal !== undefined && ordinal >= records.position) letters.#recent.set(ordinal, receivedNs(record))
+        if (ordinal !== undefined && ordinal >= records.position)
+          letters.#recent.set(ordinal, { letter: record.ordinal, received: receivedNs(record) })
       }
     }
+    await letters.#disown(records.lostFrom)
     await letters.#free()
     return letters
   }
@@ -134,7 +136,7 @@ export class DeadLetters {
 
   /** Does the record, received then, have its letter, also where that has its tombstone? Known from the checkpoint on. */
   has(recordOrdinal: number, recordReceivedNs?: bigint): boolean {
-    const known = this.#recent.get(recordOrdinal)
+    const known = this.#recent.get(recordOrdinal)?.received
     return known !== undefined && (recordReceivedNs === undefined || recordReceivedNs === known)
   }
 
@@ -170,7 +172,7 @@ export class DeadLetters {
     }
     const letter = encodeLetter(record, { journal: this.#options.records.journal, reason, detail })
     const ordinal = this.#options.journal.append(letter)
-    this.#recent.set(record.ordinal, received)
+    this.#recent.set(record.ordinal, { letter: ordinal, received })
     const bytes = sizeOfEntry({ ...record, properties: letter.properties })
     this.#blocks.add(ordinal, bytes, { reason, counted: true, record: record.ordinal })
     return bytes
@@ -182,27 +184,7 @@ export class DeadLetters {
    *   become so later
    */
   async durable(): Promise<void> {
-    const { journal } = this.#options
-    const goal = journal.head
-    if (journal.durable >= goal) return
-    await new Promise<void>((resolve, reject) => {
-      const stop: (() => void)[] = []
-      const settle = (error?: TidegateError): void => {
-        for (const each of stop) each()
-        if (error === undefined) resolve()
-        else reject(error)
-      }
-      const judge = (): void => {
-        if (journal.durable >= goal) settle()
-        else if (journal.state === 'closed') settle(new TidegateError('TG_JOURNAL_CLOSED', 'the journal of the dead letters is closed'))
-        else if (journal.state === 'full') settle(new TidegateError('TG_JOURNAL_FULL', 'the disk of the dead letters is full'))
-        else if (journal.state === 'failing') {
-          settle(new TidegateError('TG_JOURNAL_FAILING', 'the journal of the dead letters cannot be written'))
-        }
-      }
-      stop.push(journal.onDurable(judge), journal.onState(judge))
-      judge()
-    })
+    await untilDurable(this.#options.journal)
   }
 
   /**
@@ -319,6 +301,26 @@ export class DeadLetters {
   /** Resolves when nothing is written any more that was begun. Comes before the journal is closed. */
   async close(): Promise<void> {
     await this.#freeing
+  }
+
+  /**
+   * Lets go of the letters whose records the journal has lost: they are kept, but stand for none that it has, since others get
+   * those ordinals. That is written down, so that it holds when the journal has come by.
+   */
+  async #disown(lostFrom = Infinity): Promise<void> {
+    const lost: number[] = []
+    for (const [record, { letter }] of this.#recent) {
+      const counted = this.#blocks.isCounted(letter)
+      if (counted && record < lostFrom) continue
+      if (counted) lost.push(letter)
+      this.#recent.delete(record)
+    }
+    if (lost.length === 0) return
+    const entry = encodeLost(lost.toSorted((a, b) => a - b))
+    for (const letter of lost) this.#blocks.disown([[letter, letter + 1]])
+    this.#blocks.add(this.#options.journal.append(entry), sizeOfEntry(entry))
+    await this.durable()
+    this.#options.log.warn({ letters: lost.length, from: lostFrom }, 'the journal has lost records that are dead letters: those are kept')
   }
 
   /** Moves the bound when the cap is exceeded or enough lies free before it. Never rejects: the next call tries again. */

@@ -115,6 +115,22 @@ export class LetterBlocks {
     }
   }
 
+  /** Does it count for the ledger? */
+  isCounted(ordinal: number): boolean {
+    return ((this.#blocks.get(Math.floor(ordinal / blockLetters))?.letters[ordinal % blockLetters] ?? 0) & countedBit) !== 0
+  }
+
+  /** Letters that count for the ledger no more, whatever their fate. */
+  disown(runs: OrdinalRuns): void {
+    for (const [from, to] of runs) {
+      for (let ordinal = from; ordinal < to; ordinal += 1) {
+        const block = this.#blocks.get(Math.floor(ordinal / blockLetters))
+        if (block === undefined) ordinal += blockLetters - 1 - (ordinal % blockLetters)
+        else if (this.isCounted(ordinal)) this.#disown(block, ordinal % blockLetters)
+      }
+    }
+  }
+
   /** The blocks, oldest first. */
   *oldest(): Generator<LetterBlock, void, void> {
     for (const [index, block] of this.#blocks) yield { ...block, below: (index + 1) * blockLetters }
@@ -148,6 +164,14 @@ export class LetterBlocks {
     if (reason !== undefined) this.#countReason(reason, -1)
   }
 
+  #disown(block: Block, place: number): void {
+    const state = block.letters[place] ?? 0
+    const fate = (state & fateBits.replayed) !== 0 ? 'replayed' : (state & fateBits.purged) !== 0 ? 'purged' : 'kept'
+    block.letters[place] = state & ~countedBit
+    block.counted[fate] -= 1
+    this.#counted[fate] -= 1
+  }
+
   #tally(block: Block, fate: keyof LetterCounts, counted: boolean, by: 1 | -1): void {
     block.all[fate] += by
     this.#all[fate] += by
@@ -176,6 +200,7 @@ export function addEntry(
   if (entry?.kind !== 'letter') {
     blocks.add(record.ordinal, sizeOfEntry(record))
     if (entry?.kind === 'tombstones') blocks.bury(entry.runs, entry.fate)
+    if (entry?.kind === 'lost') blocks.disown(entry.runs)
     return undefined
   }
   const { reason, recordJournal, recordOrdinal } = entry

@@ -18,6 +18,16 @@ export interface LetterBound {
   readonly totals: { readonly evicted: number; readonly replayed: number; readonly purged: number }
 }
 
+/** The records of the journal, as ingest begins with them. */
+export interface LetteredRecords {
+  readonly journal: string
+  /** The checkpoint that ingest goes on from: which records come again, and from which ordinal its totals count. */
+  readonly position: number
+  readonly since: number
+  /** The letter of a record from here on is of one that the journal has lost; default none is. */
+  readonly lostFrom?: number
+}
+
 /** Where the bound is kept. */
 export interface LetterBoundFile {
   /** Undefined when it was never saved, or cannot be read back. */
@@ -49,7 +59,7 @@ export function letterBoundFile(folder: string, files: FilePort = nodeFiles): Le
 export function startingBound(
   saved: LetterBound | undefined,
   journal: { readonly uuid: string; readonly head: number },
-  records: { readonly journal: string; readonly position: number; readonly since: number }
+  records: LetteredRecords
 ): LetterBound {
   const known = saved?.journal === journal.uuid ? saved : undefined
   const { position, since } = records

@@ -4,7 +4,9 @@
  * A letter is a record with the received time, client id, user, topic and payload of the original; its properties are JSON:
  * `{ journal, ordinal, reason, detail, properties? }`, where journal and ordinal name the original and `properties` are its
  * own, in base64. Tombstones are a record without a topic whose properties are `{ tombstones: fate }` and whose payload is a
- * JSON list of runs [from, to) of ordinals: the letters that were replayed or purged. They lie behind what they name.
+ * JSON list of runs [from, to) of ordinals: the letters that were replayed or purged. They lie behind what they name. Where the
+ * properties are `{ lost: true }` it is the letters whose records the journal has lost (without fsync a loss of power may do that):
+ * they are letters like others, but count for none of the records that have those ordinals now.
  */
 import type { AppendRecord, JournalRecord } from '../journal/record.ts'
 import { receivedNs } from '../journal/record.ts'
@@ -42,6 +44,7 @@ type Why = Pick<DeadLetter, 'recordJournal' | 'recordOrdinal' | 'reason' | 'deta
 export type LetterEntry =
   | ({ readonly kind: 'letter' } & Why)
   | { readonly kind: 'tombstones'; readonly fate: LetterFate; readonly runs: OrdinalRuns }
+  | { readonly kind: 'lost'; readonly runs: OrdinalRuns }
 
 /** What a letter costs beside its strings and payload, roughly. */
 const entryBytes = 64
@@ -70,6 +73,15 @@ export function encodeLetter(
 
 /** The record of the tombstones of letters, whose ordinals ascend. */
 export function encodeTombstones(fate: LetterFate, ordinals: readonly number[]): AppendRecord {
+  return encodeRuns({ tombstones: fate }, ordinals)
+}
+
+/** The record that says of which letters the journal has lost the record; their ordinals ascend. */
+export function encodeLost(ordinals: readonly number[]): AppendRecord {
+  return encodeRuns({ lost: true }, ordinals)
+}
+
+function encodeRuns(properties: Readonly<Record<string, unknown>>, ordinals: readonly number[]): AppendRecord {
   const runs: [number, number][] = []
   for (const ordinal of ordinals) {
     const last = runs.at(-1)
@@ -87,7 +99,7 @@ export function encodeTombstones(fate: LetterFate, ordinals: readonly number[]):
     dup: false,
     will: false,
     packetId: 0,
-    properties: Buffer.from(JSON.stringify({ tombstones: fate })),
+    properties: Buffer.from(JSON.stringify(properties)),
     received: undefined
   }
 }
@@ -96,10 +108,11 @@ export function encodeTombstones(fate: LetterFate, ordinals: readonly number[]):
 export function decodeEntry(record: JournalRecord): LetterEntry | undefined {
   const properties = parseJson(record.properties)
   if (!isObject(properties)) return undefined
-  const { journal: recordJournal, ordinal: recordOrdinal, reason, detail, tombstones } = properties
+  const { journal: recordJournal, ordinal: recordOrdinal, reason, detail, tombstones, lost } = properties
   if (tombstones === 'replayed' || tombstones === 'purged') {
     return { kind: 'tombstones', fate: tombstones, runs: decodeRuns(record) }
   }
+  if (lost === true) return { kind: 'lost', runs: decodeRuns(record) }
   if (typeof recordJournal !== 'string' || typeof recordOrdinal !== 'number') return undefined
   if (typeof detail !== 'string' || !isReason(reason)) return undefined
   return { kind: 'letter', recordJournal, recordOrdinal, reason, detail }

@@ -4,7 +4,7 @@
  *
  * One pass at a time. What is owed to a store that came back goes before a replay, in the middle of it too. The ordinal from
  * which on records are not settled is held in the floor, and with it durable, until a pass is through: a process that dies in
- * between begins again there.
+ * between begins again there, and so does this one when a pass fails.
  */
 import type { Logger } from 'pino'
 import { TidegateError } from '../errors.ts'
@@ -46,6 +46,14 @@ interface Job {
   readonly release: () => void
 }
 
+/** What has to be written again without anyone waiting for it: from an ordinal up to the position. */
+interface Debt {
+  readonly cause: RewriteCause
+  readonly from: number
+  /** Lets go of the floor that is held for it. */
+  readonly release: () => void
+}
+
 interface Replay {
   readonly range: ReplayRange
   readonly signal: AbortSignal
@@ -56,6 +64,8 @@ interface Replay {
 
 /** A replay is patient: its batches are so much smaller than those of ingest, which waits for one at a time. */
 const replayShare = 4
+const firstBackOffMs = 200
+const longestBackOffMs = 5000
 const never = new AbortController().signal
 
 export class Rewriting {
@@ -63,7 +73,7 @@ export class Rewriting {
   readonly #closing = new AbortController()
   /** Records that were read again, by cause. */
   readonly records: Record<RewriteCause, number> = { start: 0, outage: 0, replay: 0 }
-  #owed: { readonly cause: 'start' | 'outage'; readonly from: number; readonly release: () => void } | undefined
+  #owed: Debt | undefined
   #replay: Replay | undefined
   #running: Promise<void> | undefined
 
@@ -86,6 +96,14 @@ export class Rewriting {
     this.#owed?.release()
     this.#owed = { cause, from: least, release: floor.hold(least) }
     this.#start()
+  }
+
+  /** Takes back what could not be written again; what is owed by now stays when it begins no later. */
+  #oweStill(debt: Debt): void {
+    const owed = this.#owed
+    this.#owed = owed === undefined || debt.from < owed.from ? debt : owed
+    const other = this.#owed === debt ? owed : debt
+    other?.release()
   }
 
   /**
@@ -117,14 +135,23 @@ export class Rewriting {
 
   /** Never rejects. */
   async #run(): Promise<void> {
+    const { clock, log } = this.#options
     const { signal } = this.#closing
+    let failures = 0
     while (!signal.aborted && (this.#owed !== undefined || this.#replay !== undefined)) {
       try {
         if (this.#owed !== undefined) await this.#payOwed()
         else if (this.#replay !== undefined) await this.#answer(this.#replay)
+        if (failures > 0) log.info({ failures }, 'records can be written again')
+        failures = 0
       } catch (error) {
         const code = error instanceof TidegateError ? error.code : 'TG_BUG'
-        this.#options.log.error({ code, err: error }, 'a rewrite failed; the next start begins it again')
+        if (failures === 0) log.error({ code, err: error }, 'records cannot be written again: what the store is owed is tried until it can')
+        // Who waits behind it is told, and need not wait for ever.
+        this.#replay?.reject(error)
+        this.#replay = undefined
+        await clock.sleep(Math.min(firstBackOffMs * 2 ** failures, longestBackOffMs), signal)
+        failures += 1
       }
     }
     this.#replay?.reject(stopping())
@@ -133,10 +160,12 @@ export class Rewriting {
 
   async #payOwed(): Promise<void> {
     while (this.#owed !== undefined && !this.#closing.signal.aborted) {
+      const { log, writer } = this.#options
+      // When this fails it is still owed.
+      const oldest = await this.#options.oldest()
       const { cause, from, release } = this.#owed
       this.#owed = undefined
-      const { log, writer, oldest } = this.#options
-      const kept = Math.max(from, await oldest())
+      const kept = Math.max(from, oldest)
       // In a turn, so that what was under way when the store died is below it.
       const position = await writer.steadily(
         { from, to: from },
@@ -148,7 +177,7 @@ export class Rewriting {
         release()
         continue
       }
-      if (kept > from) log.error({ code: 'TG_JOURNAL_FULL', from, kept }, 'the store may have forgotten records that are not kept any more')
+      if (kept > from) log.error({ code: 'TG_STORE_FORGOT', from, kept }, 'the store may have forgotten records that are not kept any more')
       log.info({ cause, from: kept, to: position }, 'the store may have forgotten records: they are written again')
       await this.#pass({ cause, selection: { from: kept, to: position }, cancelled: never, onProgress: () => undefined, release })
     }
@@ -182,9 +211,15 @@ export class Rewriting {
     const { openSource, decoder, writer, floor, bounds, clock, log } = this.#options
     const { signal } = this.#closing
     const { from, to } = selection
-    if ((writer.checkpoint.rewriteFrom ?? Infinity) > from)
-      await writer.steadily({ from, to }, signal, async () => await writer.rewrite([], from))
-    const source = await openSource(from)
+    let source: JournalSource
+    try {
+      source = await openSource(from)
+    } catch (error) {
+      // Of a replay nothing is written yet, and whoever asked is told.
+      if (cause === 'replay') release()
+      else this.#oweStill({ cause, from, release })
+      throw error
+    }
     let counted = 0
     const startMs = performance.now()
     const pass = new RewritePass({
@@ -206,7 +241,12 @@ export class Rewriting {
     })
     let done: boolean
     try {
+      if ((writer.checkpoint.rewriteFrom ?? Infinity) > from)
+        await writer.steadily({ from, to }, signal, async () => await writer.rewrite([], from))
       done = await pass.run(signal, cancelled)
+    } catch (error) {
+      this.#oweStill({ cause, from, release })
+      throw error
     } finally {
       await source.close()
     }

@@ -82,9 +82,9 @@ export interface JournalExtent {
   readonly oldest: number
   readonly durable: number
   /**
-   * Highest position that a checkpoint of this journal can have; default `durable`. What was durable when the edge opened
-   * the journal, until a service has begun from there: ordinals above may be of records that came after those that it knew
-   * were lost.
+   * Highest position that a checkpoint of this journal can have; its dead letters are of records below. Default `durable`. What
+   * was durable when the edge opened the journal, until a service has begun from there: ordinals above may be of records that
+   * came after those that it knew were lost.
    */
   readonly checkpointAtMost?: number
 }

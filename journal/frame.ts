@@ -275,21 +275,15 @@ export function viewFrame(bytes: Buffer, offset: number, into: TailRecord): void
 }
 
 function viewBody(bytes: Buffer, body: number, end: number, into: TailRecord): void {
-  const flags = bytes[body + 10] ?? 0
-  const clientAt = body + bodyHeaderBytes
-  const userAt = clientAt + get16(bytes, body + 14)
-  const topicAt = userAt + get16(bytes, body + 16)
-  const propertiesAt = topicAt + get16(bytes, body + 18)
-  const payloadAt = propertiesAt + get32(bytes, body + 20)
-  const qos = flags & 3
-  into.receivedMs = get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body)
+  const { receivedMs, packetId, flags, clientAt, userAt, topicAt, propertiesAt, payloadAt } = findParts(bytes, body)
+  into.receivedMs = receivedMs
   into.clientId = bytes.subarray(clientAt, userAt)
   into.user = (flags & 32) === 0 ? undefined : bytes.subarray(userAt, topicAt)
   into.topic = bytes.subarray(topicAt, propertiesAt)
   into.payload = bytes.subarray(payloadAt, end)
-  into.qos = qos === 2 ? 2 : qos === 1 ? 1 : 0
+  into.qos = qosOf(flags)
   into.retain = (flags & 4) !== 0
-  into.packetId = get16(bytes, body + 12)
+  into.packetId = packetId
   into.properties = (flags & 64) === 0 ? undefined : bytes.subarray(propertiesAt, payloadAt)
 }
 
@@ -304,28 +298,42 @@ export function decodeFrame(bytes: Buffer, offset: number): JournalRecord {
 }
 
 function decodeBody(bytes: Buffer, body: number, end: number, ordinal: number): JournalRecord {
-  const flags = bytes[body + 10] ?? 0
-  const clientAt = body + bodyHeaderBytes
-  const userAt = clientAt + get16(bytes, body + 14)
-  const topicAt = userAt + get16(bytes, body + 16)
-  const propertiesAt = topicAt + get16(bytes, body + 18)
-  const payloadAt = propertiesAt + get32(bytes, body + 20)
-  const qos = flags & 3
+  const { receivedMs, packetId, flags, clientAt, userAt, topicAt, propertiesAt, payloadAt } = findParts(bytes, body)
   return {
     ordinal,
-    receivedMs: get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body),
+    receivedMs,
     receivedSubNs: get32(bytes, body + 6),
     clientId: texts.textOf(bytes, clientAt, userAt),
     user: (flags & 32) === 0 ? undefined : texts.textOf(bytes, userAt, topicAt),
     topic: texts.textOf(bytes, topicAt, propertiesAt),
     payload: viewOf(bytes, payloadAt, end),
-    qos: qos === 2 ? 2 : qos === 1 ? 1 : 0,
+    qos: qosOf(flags),
     retain: (flags & 4) !== 0,
     dup: (flags & 8) !== 0,
     will: (flags & 16) !== 0,
-    packetId: get16(bytes, body + 12),
+    packetId,
     properties: (flags & 64) === 0 ? undefined : bytes.subarray(propertiesAt, payloadAt)
   }
+}
+
+/** What a body begins with, and where its parts do. One object, filled again for each record: none is made for it. */
+const parts = { receivedMs: 0, flags: 0, packetId: 0, clientAt: 0, userAt: 0, topicAt: 0, propertiesAt: 0, payloadAt: 0 }
+
+function findParts(bytes: Buffer, body: number): Readonly<typeof parts> {
+  parts.receivedMs = get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body)
+  parts.flags = bytes[body + 10] ?? 0
+  parts.packetId = get16(bytes, body + 12)
+  parts.clientAt = body + bodyHeaderBytes
+  parts.userAt = parts.clientAt + get16(bytes, body + 14)
+  parts.topicAt = parts.userAt + get16(bytes, body + 16)
+  parts.propertiesAt = parts.topicAt + get16(bytes, body + 18)
+  parts.payloadAt = parts.propertiesAt + get32(bytes, body + 20)
+  return parts
+}
+
+function qosOf(flags: number): 0 | 1 | 2 {
+  const qos = flags & 3
+  return qos === 2 ? 2 : qos === 1 ? 1 : 0
 }
 
 /** A random marker for a new journal. Its first byte on disk is one that UTF-8 has no use for (0xf8 … 0xff). */

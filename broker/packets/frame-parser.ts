@@ -10,17 +10,22 @@ export type FrameStatus = (typeof frameStatus)[keyof typeof frameStatus]
 
 const nothing = Buffer.alloc(0)
 const pingRequest = 0xc0
+const auth = 0xf0
 const smallBytes = 256
 
-/** First bytes that a client may send: the packet types of a client with the flags that the specification fixes. */
+/**
+ * First bytes that a client may send: the packet types of a client with the flags that the specification fixes. 1 stands
+ * for every version, 3 and 5 for the protocol level that alone has them.
+ */
 const clientHeaders = buildClientHeaders()
 
 function buildClientHeaders(): Uint8Array {
   const valid = new Uint8Array(256)
   for (const header of [0x10, 0x40, 0x50, 0x62, 0x70, 0x82, 0xa2, 0xc0, 0xe0]) valid[header] = 1
   for (let flags = 0; flags < 16; flags++) if ((flags & 6) !== 6) valid[0x30 | flags] = 1
-  // MQTT 3.1 §2.1 allows DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE.
-  for (const header of [0x6a, 0x8a, 0xaa]) valid[header] = 2
+  // MQTT 3.1 §2.1 allows DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE; MQTT 5.0 has AUTH.
+  for (const header of [0x6a, 0x8a, 0xaa]) valid[header] = 3
+  valid[auth] = 5
   return valid
 }
 
@@ -32,8 +37,8 @@ export class FrameParser {
   header = 0
   bodyStart = 0
   bodyEnd = 0
-  /** MQTT 3.1 clients may set DUP where 3.1.1 forbids it. */
-  dupAllowed = false
+  /** Protocol level of the client: what it may send depends on it. */
+  level: 3 | 4 | 5 = 4
   #end = 0
   #owned = false
   #scanned = 0
@@ -41,6 +46,11 @@ export class FrameParser {
   /** Bytes that were pushed and not consumed. */
   get pendingBytes(): number {
     return this.#end - this.start
+  }
+
+  /** True when the length of the current packet has more bytes than it needs, which MQTT 5 forbids [MQTT-1.5.5-1]. */
+  get lengthPadded(): boolean {
+    return this.bodyStart - this.start > 2 && this.buffer[this.bodyStart - 1] === 0
   }
 
   /** True when countPings has already been past the current packet. */
@@ -107,7 +117,7 @@ export class FrameParser {
     if (at >= end) return frameStatus.incomplete
     const header = buffer[at] ?? 0
     const validity = clientHeaders[header]
-    if (validity !== 1 && !(validity === 2 && this.dupAllowed)) return frameStatus.malformed
+    if (validity !== 1 && validity !== this.level) return frameStatus.malformed
     let length = 0
     let position = at + 1
     for (let shift = 0; ; shift += 7) {
@@ -115,6 +125,7 @@ export class FrameParser {
       const byte = buffer[position] ?? 0
       position += 1
       length += (byte & 0x7f) << shift
+      if (byte === 0 && shift > 0 && this.level === 5) return frameStatus.malformed
       if (byte < 0x80) break
       if (shift === 21) return frameStatus.malformed
     }

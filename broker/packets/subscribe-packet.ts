@@ -1,3 +1,6 @@
+import { encodePacket } from './encoding.ts'
+import { malformed, protocolError } from './reason-codes.ts'
+import type { Fault } from './reason-codes.ts'
 import { topicFilterFault } from './topics.ts'
 
 /** A SUBSCRIBE or UNSUBSCRIBE. */
@@ -9,57 +12,45 @@ export interface FilterList {
   readonly qos: readonly number[]
 }
 
-/** Why a packet is refused. */
-interface FilterFault {
-  readonly fault: string
-}
-
 /** Reads a SUBSCRIBE (MQTT 3.1.1 §3.8): packet id, then at least one filter with its QoS. */
-export function decodeSubscribe(buffer: Buffer, start: number, end: number): FilterList | FilterFault {
+export function decodeSubscribe(buffer: Buffer, start: number, end: number): FilterList | Fault {
   return decodeFilters(buffer, start, end, 1)
 }
 
 /** Reads an UNSUBSCRIBE (MQTT 3.1.1 §3.10): packet id, then at least one filter. */
-export function decodeUnsubscribe(buffer: Buffer, start: number, end: number): FilterList | FilterFault {
+export function decodeUnsubscribe(buffer: Buffer, start: number, end: number): FilterList | Fault {
   return decodeFilters(buffer, start, end, 0)
 }
 
-function decodeFilters(buffer: Buffer, start: number, end: number, qosBytes: 0 | 1): FilterList | FilterFault {
-  if (end - start < 2) return { fault: 'packet is cut' }
+function decodeFilters(buffer: Buffer, start: number, end: number, qosBytes: 0 | 1): FilterList | Fault {
+  if (end - start < 2) return malformed('packet is cut')
   const packetId = buffer.readUInt16BE(start)
-  if (packetId === 0) return { fault: 'packet id is 0' }
+  if (packetId === 0) return protocolError('packet id is 0')
   const filters: string[] = []
   const qos: number[] = []
   let at = start + 2
   while (at < end) {
-    if (end - at < 2) return { fault: 'topic filter is cut' }
+    if (end - at < 2) return malformed('topic filter is cut')
     const filterEnd = at + 2 + buffer.readUInt16BE(at)
-    if (filterEnd + qosBytes > end) return { fault: 'topic filter is cut' }
+    if (filterEnd + qosBytes > end) return malformed('topic filter is cut')
     const fault = topicFilterFault(buffer, at + 2, filterEnd)
-    if (fault !== undefined) return { fault }
+    if (fault !== undefined) return fault
     const asked = qosBytes === 0 ? undefined : buffer[filterEnd]
     // [MQTT-3.8.3-4].
-    if (asked !== undefined && asked > 2) return { fault: 'requested QoS is not 0, 1 or 2' }
+    if (asked !== undefined && asked > 2) return protocolError('requested QoS is not 0, 1 or 2')
     if (asked !== undefined) qos.push(asked)
     filters.push(buffer.toString('utf8', at + 2, filterEnd))
     at = filterEnd + qosBytes
   }
-  return filters.length === 0 ? { fault: 'packet has no topic filter' } : { packetId, filters, qos }
+  return filters.length === 0 ? protocolError('packet has no topic filter') : { packetId, filters, qos }
 }
 
 /** A SUBACK with these return codes. */
 export function encodeSuback(packetId: number, returnCodes: Uint8Array): Buffer {
-  return encodePacket(0x90, Buffer.concat([Buffer.from([packetId >> 8, packetId & 0xff]), returnCodes]))
+  return encodePacket(0x90, Buffer.from([packetId >> 8, packetId & 0xff]), returnCodes)
 }
 
 /** An UNSUBACK (MQTT 3.1.1 §3.11). */
 export function encodeUnsuback(packetId: number): Buffer {
   return Buffer.from([0xb0, 2, packetId >> 8, packetId & 0xff])
-}
-
-function encodePacket(header: number, body: Buffer): Buffer {
-  const head = [header]
-  let rest = body.length
-  for (; rest > 127; rest >>= 7) head.push((rest & 127) | 128)
-  return Buffer.concat([Buffer.from([...head, rest]), body])
 }

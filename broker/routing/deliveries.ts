@@ -109,14 +109,14 @@ export class Deliveries {
     else this.#keepConnected(subscriber, delivery)
   }
 
-  /** Sends what there is room for, in so many steps at most; true when there is more to do at once. */
-  pump(steps: number): boolean {
+  /** Sends what there is room for, in so many steps at most. Returns how many it took: as many when there is more to do. */
+  pump(steps: number): number {
     const subscriber = this.#subscriber
-    if (subscriber === undefined) return false
+    if (subscriber === undefined) return 0
     let step = 0
     while (step < steps && !subscriber.full && this.#sendNext(subscriber)) step += 1
     subscriber.flush()
-    return step === steps
+    return step
   }
 
   /** Writes what was sent since the last time. */

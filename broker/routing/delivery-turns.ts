@@ -23,9 +23,10 @@ export class DeliveryTurns {
     const again: Session[] = []
     for (const session of this.#sessions) {
       if (steps >= stepsPerTurn) break
-      steps += stepsAtOnce
       this.#sessions.delete(session)
-      if (session.deliveries.pump(stepsAtOnce)) again.push(session)
+      const taken = session.deliveries.pump(stepsAtOnce)
+      steps += taken + 1
+      if (taken === stepsAtOnce) again.push(session)
     }
     // At the end, behind those whose turn did not come.
     for (const session of again) this.#sessions.add(session)

@@ -10,8 +10,8 @@ export type SessionJournal = Pick<JournalWriter, 'uuid' | 'head' | 'onDurable'> 
 export interface SessionOrigin {
   readonly router: Router
   readonly journal: SessionJournal
-  /** The message that a record is, with bytes of its own. */
-  readonly messageOf: (record: TailRecord) => Message
+  /** The message that a record is, with bytes of its own; `takenMs` is when it was taken, by the clock that is never set. */
+  readonly messageOf: (record: TailRecord, ordinal: number, takenMs: () => number) => Message
   /** Sees the records of the journal's tail as well, so that it is read once. */
   readonly visit: (record: TailRecord) => void
 }

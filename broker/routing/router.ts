@@ -2,6 +2,7 @@ import type { Config } from '../../config.ts'
 import type { BrokerStatistics } from '../statistics.ts'
 import type { DeliveriesShared, Delivery } from './delivery.ts'
 import { DeliveryTurns } from './delivery-turns.ts'
+import { messageBytes } from './message.ts'
 import type { Message } from './message.ts'
 import { RetainedMessages } from './retained-messages.ts'
 import type { Session, SessionSubscription } from './session.ts'
@@ -80,6 +81,15 @@ export class Router {
     this.sessions = new Sessions({ limit: limits.sessions, index: this.#index, retained: this.retained, shared: this.#shared })
   }
 
+  get statistics(): BrokerStatistics {
+    return this.#options.statistics
+  }
+
+  /** Clock that is never set, in ms. */
+  get monotonic(): () => number {
+    return this.#options.monotonic
+  }
+
   /** Calls the listener when the queue has room again after it was full. */
   onRoom(listener: () => void): void {
     this.#onRoom = listener
@@ -130,7 +140,7 @@ export class Router {
   /** Queues a message until `release` says that its record is durable. Ordinals only rise. */
   push(message: Message): void {
     this.#queue.push(message)
-    this.#bytes += message.payload.length
+    this.#bytes += messageBytes(message)
   }
 
   /** Says that records below the ordinal are durable. */
@@ -208,7 +218,7 @@ export class Router {
       }
       this.#next += 1
       deliveries += 1
-      bytes += message.payload.length
+      bytes += messageBytes(message)
       this.#deliver(message, session)
       touched.add(session)
     }
@@ -226,7 +236,7 @@ export class Router {
     const message = this.#queue[this.#front]
     if (message === undefined || message.ordinal >= this.#durable) return undefined
     this.#front += 1
-    this.#bytes -= message.payload.length
+    this.#bytes -= messageBytes(message)
     this.#begin(message)
     return message
   }

@@ -4,12 +4,10 @@ import { RetainedScans } from './retained-scans.ts'
 import type { RetainedMessages } from './retained-messages.ts'
 import type { Subscription } from './subscription.ts'
 
-/** Session expiry interval of a session that never ends by itself. */
-export const neverExpires = 0xffff_ffff
-
 /** The connection that a session has. */
 export interface SessionConnection {
-  finish(reason: string): void
+  /** Another one takes the session: this one is over when it returns [MQTT-3.1.4-2]. */
+  takeOver(): void
 }
 
 /** A subscription with the session that it is of: what the index finds. */

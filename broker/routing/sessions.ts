@@ -1,6 +1,7 @@
 import type { DeliveriesShared } from './delivery.ts'
 import type { RetainedMessages } from './retained-messages.ts'
-import { neverExpires, Session } from './session.ts'
+import { neverExpires } from '../packets/connect-properties.ts'
+import { Session } from './session.ts'
 import type { SessionConnection } from './session.ts'
 import type { SubscriptionIndex } from './subscription-index.ts'
 import { Sweep } from './sweep.ts'
@@ -56,7 +57,7 @@ export class Sessions {
    */
   open(request: SessionRequest, connection: SessionConnection): { readonly session: Session; readonly present: boolean } | undefined {
     const { clientId, clean, expirySeconds } = request
-    this.#byClient.get(clientId)?.connection?.finish('taken over by a new connection')
+    this.#byClient.get(clientId)?.connection?.takeOver()
     // What ended with that connection is not there any more.
     const known = this.#byClient.get(clientId)
     const present = known !== undefined && !clean && !this.#isOver(known)

@@ -1,6 +1,6 @@
 import type { ListedDelivery } from '../routing/delivery.ts'
 import type { Router } from '../routing/router.ts'
-import { neverExpires } from '../routing/session.ts'
+import { neverExpires } from '../packets/connect-properties.ts'
 import type { Restoration } from './restoration.ts'
 import type { OwedMessage, RestoredSession } from './restored-session.ts'
 

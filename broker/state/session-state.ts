@@ -232,13 +232,18 @@ export class SessionState implements KeptSessions, AsyncDisposable {
   }
 
   async #restore({ journal, messageOf, visit }: SessionOrigin): Promise<{ readonly restoration: Restoration; readonly rebased: boolean }> {
-    const { log, limits } = this.#options
+    const { log, limits, clock, monotonic } = this.#options
     const restoration = await this.#read()
     const rebased = restoration.rebase(journal.uuid, journal.head)
     if (rebased) log.warn({ journal: journal.uuid, head: journal.head }, 'sessions were ahead of the journal, or are of another one')
     const queuedMessages = limits.queuedMessages + slackMessages
     const queuedBytes = limits.queuedBytes + slackBytes
-    const replay = new JournalReplay(restoration, { queuedMessages, queuedBytes, messageOf })
+    const wallOffsetMs = clock() - monotonic()
+    const replay = new JournalReplay(restoration, {
+      queuedMessages,
+      queuedBytes,
+      messageOf: record => messageOf(record, record.ordinal, () => record.receivedMs - wallOffsetMs)
+    })
     try {
       // Without a snapshot the newest 64 MiB say which messages are retained.
       await journal.readTail(restoration.begin === undefined ? Infinity : restoration.position, record => {

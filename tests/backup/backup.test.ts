@@ -129,6 +129,36 @@ describe('a backup that is restored', () => {
     expectRecords(opened.records, 60, 200)
   })
 
+  test('records whose rewrite began after the backup, and ended while it was made, are in it', async () => {
+    await using folder = await makeFolder()
+    const { data, backup } = await makeFolders(folder.path)
+    let nowMs = 0
+    await using letters = await openJournal(path.join(data, 'dead-letters'))
+    await using journal = await openJournal(path.join(data, 'journal'), {
+      segmentBytes: 4096,
+      keep: { timeMs: 0, bytes: 0 },
+      monotonic: () => nowMs
+    })
+    for (let group = 0; group < 50; group++) await appendRecords(journal, 4)
+    // A replay of all that is kept: so the database says it, and the edge was told.
+    const meanwhile = async (): Promise<void> => {
+      journal.commit(150)
+      nowMs += 120_000
+      journal.commit(150)
+      const release = await journal.pin(Infinity)
+      release()
+    }
+    journal.commit(150, 60)
+    const sources = sourcesOf(data, { journal, letters, position: () => 150, rewriteFrom: 60, meanwhile })
+    await writeBackup(backup, { ...sources, settledBelow: 150 }, never)
+    await restoreBackup(backup, path.join(folder.path, 'restored'), nodeFiles)
+    const opened = await openRestored(path.join(folder.path, 'restored'))
+    await using restored = opened.journal
+    expect(restored.head).toBe(200)
+    expectRecords(opened.records, 60, 200)
+    await until(() => journal.oldest > 60, 'what was pinned goes')
+  })
+
   test('what the database has got since the backup was begun is below the head of its journal', async () => {
     await using folder = await makeFolder()
     const { data, backup } = await makeFolders(folder.path)

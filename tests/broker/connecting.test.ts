@@ -45,13 +45,7 @@ describe('CONNECT', () => {
   })
 
   test.each([
-    [
-      'MQTT 5.0',
-      packet(0x10, text('MQTT'), Buffer.from([5, 2, 0, 0, 0]), text('v5')),
-      ['connack:0,1'],
-      'protocol level 5 is not spoken, MQTT 3.1 and 3.1.1 are'
-    ],
-    ['level 6', connect('a', { level: 6 }), ['connack:0,1'], 'protocol level 6 is not spoken, MQTT 3.1 and 3.1.1 are'],
+    ['level 6', connect('a', { level: 6 }), ['connack:0,1'], 'protocol level 6 is not spoken, MQTT 3.1, 3.1.1 and 5.0 are'],
     ['another protocol', connect('a', { name: 'HTTP' }), [], 'protocol name is not MQTT'],
     ['no client id with a kept session', connect('', { clean: false }), ['connack:0,2'], 'client id is empty'],
     ['a client id of 129 bytes', connect('x'.repeat(129)), ['connack:0,2'], 'client id is longer than 128 bytes'],

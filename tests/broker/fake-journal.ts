@@ -137,7 +137,7 @@ export class FakeJournal implements JournalWriter, JournalTail, JournalHold {
       qos,
       retain,
       packetId,
-      properties
+      properties: properties === undefined ? undefined : Buffer.from(properties)
     })
   }
 }

@@ -1,8 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { Router } from '../../broker/routing/router.ts'
 import type { RouterOptions } from '../../broker/routing/router.ts'
+import { neverExpires } from '../../broker/packets/connect-properties.ts'
 import type { Delivery, Subscriber } from '../../broker/routing/delivery.ts'
-import { neverExpires } from '../../broker/routing/session.ts'
 import type { Session } from '../../broker/routing/session.ts'
 import { plainSubscription } from '../../broker/routing/subscription.ts'
 import type { Subscription } from '../../broker/routing/subscription.ts'
@@ -70,7 +70,7 @@ export class RoutingWorld {
   ): { readonly session: Session; readonly subscriber: FakeSubscriber; readonly present: boolean; readonly leave: () => void } {
     const { clean = false, expirySeconds = clean ? 0 : neverExpires, subscriber = new FakeSubscriber() } = options
     const { sessions } = this.router
-    const connection = { finish: (): void => leave() }
+    const connection = { takeOver: (): void => leave() }
     const opened = sessions.open({ clientId, clean, expirySeconds }, connection)
     if (opened === undefined) throw new Error('there is no room for the session')
     const { session, present } = opened

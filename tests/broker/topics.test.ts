@@ -4,8 +4,9 @@ import { SubscriptionTrie } from '../../broker/routing/subscription-trie.ts'
 import { filters, matchesModel, topics } from './topic-model.ts'
 import { isMqttString, topicFilterFault, topicNameFault } from '../../broker/packets/topics.ts'
 
-const nameFault = (topic: string | Buffer): string | undefined => topicNameFault(Buffer.from(topic), 0, Buffer.byteLength(topic))
-const filterFault = (filter: string | Buffer): string | undefined => topicFilterFault(Buffer.from(filter), 0, Buffer.byteLength(filter))
+const nameFault = (topic: string | Buffer): string | undefined => topicNameFault(Buffer.from(topic), 0, Buffer.byteLength(topic))?.fault
+const filterFault = (filter: string | Buffer): string | undefined =>
+  topicFilterFault(Buffer.from(filter), 0, Buffer.byteLength(filter))?.fault
 
 describe('topic names', () => {
   test.each([

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { listLetters } from '../harness/letters.ts'
 import { readFreshLedger, readLedger } from '../harness/recorder.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 import { framesOf } from '../journal/damage-fixture.ts'
@@ -10,10 +11,10 @@ import { openJournal, recordOf, segmentPaths } from '../journal/fixture.ts'
 const beginsMs = Date.now() - 3_600_000
 
 /** Appends readings numbered from a number on, one a millisecond of their own time, to the journal of a data folder. */
-async function writeReadings(data: string, first: number, count: number): Promise<void> {
+async function writeReadings(data: string, first: number, count: number, isBroken = (_number: number) => false): Promise<void> {
   await using journal = await openJournal(path.join(data, 'journal'), { segmentBytes: 4000 })
   for (let number = first; number < first + count; number++) {
-    const payload = Buffer.from(JSON.stringify({ ts: beginsMs + number, v: number }))
+    const payload = Buffer.from(isBroken(number) ? `{"v":${number}` : JSON.stringify({ ts: beginsMs + number, v: number }))
     journal.append({ ...recordOf(number), topic: Buffer.from('devices/probe/telemetry'), payload, will: false })
     await journal.drain()
   }
@@ -142,7 +143,9 @@ describe('the checkpoint', () => {
   it('that is ahead of the journal begins anew at the oldest record, also when as many records come as were lost', async () => {
     await using data = await makeData()
     const folder = path.join(data.path, 'journal')
-    await writeReadings(data.path, 0, 60)
+    const isBroken = (number: number): boolean => number % 4 === 3
+    const broken = numbers(0, 60).filter(isBroken)
+    await writeReadings(data.path, 0, 60, isBroken)
     {
       await using tidegate = await Tidegate.start({ folder: data.path })
       await workedOff(tidegate)
@@ -153,7 +156,8 @@ describe('the checkpoint', () => {
     const last = (await segmentPaths(folder)).at(-1) ?? ''
     await truncate(last, 64)
     const head = Number(last.slice(-19, -4))
-    expect(head).toBeLessThan(60)
+    expect(head).toBeLessThan(57)
+    const kept = broken.filter(number => number < head)
     {
       await using tidegate = await Tidegate.start({ folder: data.path })
       expect(await tidegate.logged(line => line.msg === 'ingest starts')).toMatchObject({
@@ -169,9 +173,14 @@ describe('the checkpoint', () => {
         })
         expect(answer.status).toBe(202)
       }
-      expect(await workedOff(tidegate)).toMatchObject({ since: 0, accepted: head + 100, stored: head + 100, balanced: true })
-      expect(await readValues(tidegate)).toEqual([...numbers(0, 60), ...numbers(2000, 100)])
+      const counts = { accepted: head + 100, stored: head + 100 - kept.length, deadLettered: kept.length }
+      expect(await workedOff(tidegate)).toMatchObject({ since: 0, ...counts, balanced: true })
+      expect(await readValues(tidegate)).toEqual([...numbers(0, 60, broken), ...numbers(2000, 100)])
+      // Those of records that were lost are there, too, and are nobody else's.
+      expect((await listLetters(tidegate)).map(({ payload }) => payload)).toEqual(broken.map(number => `{"v":${number}`))
       expect(await tidegate.stop()).toBe(0)
     }
+    await using again = await Tidegate.start({ folder: data.path })
+    expect(await workedOff(again)).toMatchObject({ deadLettered: kept.length, balanced: true })
   })
 })

@@ -26,7 +26,7 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'a will is routed and not journaled',
     file: 'broker/gate.ts',
-    find: 'if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, received: undefined }) < 0) return false\n',
+    find: 'if (this.appendPublish({ clientId, user, topic, payload, qos, retain, will: true, properties, received: undefined }) < 0) return false\n',
     replace: `const ordinal = this.lastOrdinal
     if (!this.router.hasRoom()) return false
     this.router.push({ ordinal, topic: utf8(topic), payload: Buffer.from(payload), qos, retain, clientId: utf8(clientId) })
@@ -92,8 +92,8 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'a resend is acknowledged before its original is durable',
     file: 'broker/publisher-side.ts',
-    find: 'if (!this.#reply(type, packetId, original))',
-    replace: 'if (!this.#reply(type, packetId, -1))',
+    find: 'if (!this.#answer(type, packetId, original))',
+    replace: 'if (!this.#answer(type, packetId, -1))',
     caughtBy: ['tests/broker/resends.test.ts']
   },
   {
@@ -115,7 +115,7 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'a packet id of 0 is taken',
     file: 'broker/packets/publish-packet.ts',
-    find: "return into.packetId === 0 ? 'packet id is 0' : undefined",
+    find: 'return into.packetId === 0 ? publishFaults.packetId : undefined',
     replace: 'return undefined',
     caughtBy: ['tests/fuzz/fuzz.test.ts']
   },
@@ -129,8 +129,8 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'a topic that is not UTF-8 is taken',
     file: 'broker/packets/topics.ts',
-    find: 'return ascii || isUtf8(buffer.subarray(start, end)) ?',
-    replace: 'return ascii || end > start ?',
+    find: 'if (!ascii && !isUtf8(buffer.subarray(start, end))) return nameFaults.utf8\n',
+    replace: 'if (!ascii && end === start) return nameFaults.utf8\n',
     caughtBy: ['tests/fuzz/fuzz.test.ts']
   },
   {

@@ -221,6 +221,21 @@ export const ingestFaults: readonly Fault[] = [
     caughtBy: ['tests/ingest/rewriting.test.ts']
   },
   {
+    name: 'a rewrite that fails in the middle is left to the next start',
+    file: 'ingest/rewriting.ts',
+    find: `    } catch (error) {
+      this.#oweStill({ cause, from, release })\n`,
+    replace: '    } catch (error) {\n',
+    caughtBy: ['tests/ingest/rewriting.test.ts']
+  },
+  {
+    name: 'letters of records that the journal has lost count for those with their ordinals',
+    file: 'ingest/dead-letters.ts',
+    find: 'await letters.#disown(records.lostFrom)\n',
+    replace: '',
+    caughtBy: ['tests/ingest/dead-letters.test.ts', 'tests/ingest/pipeline.test.ts']
+  },
+  {
     name: 'nothing is written again at the start',
     file: 'ingest/pipeline.ts',
     find: "if (anew === undefined && rewriteFrom !== undefined) pipeline.#rewriting.owe('start', rewriteFrom)\n",

@@ -27,10 +27,10 @@ export const storeFaults: readonly Fault[] = [
   {
     name: 'a backup takes its journal as it was before its database',
     file: 'backup/write-backup.ts',
-    find: 'const { checkpoint, heldMs } = await this.#copyDatabase()\n',
-    replace: `const early = await running?.pinJournal(settledBelow)
+    find: 'const { own, from, heldMs } = await this.#copyDatabase(pinJournal)\n',
+    replace: `const early = await running?.pinJournal(this.#sources.settledBelow)
       if (running !== undefined && early !== undefined) running.pinJournal = async () => early
-      const { checkpoint, heldMs } = await this.#copyDatabase()\n`,
+      const { own, from, heldMs } = await this.#copyDatabase(pinJournal)\n`,
     caughtBy: ['tests/backup/backup.test.ts']
   },
   {

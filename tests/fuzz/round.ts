@@ -74,6 +74,9 @@ function buildVisit(number: number, random: Random): Visit {
   // A CONNECT that is refused ends everything, so it is damaged less often than the packets behind it.
   const mutated = packets.map((packet, index) => (random.oneIn(index === 0 ? 12 : rarely) ? mutate(packet, random, corpus) : packet))
   let stream = Buffer.concat([...mutated, pingreq])
+  const levelAt = afterName(stream)
+  // The reference is one of 3.x: a CONNECT that was changed so that it asks for 5.0 asks for another level.
+  if (stream[levelAt] === 5) stream[levelAt] = 6
   if (random.oneIn(6)) stream = stream.subarray(0, random.between(1, stream.length))
   return { number, stream, segments: cutStream(stream, random), resets: random.oneIn(4) }
 }
@@ -91,12 +94,17 @@ function cutStream(stream: Buffer, random: Random): readonly Buffer[] {
 
 /** Connections of one client come one after another; so do all of those that leave the choice of an id to the server. */
 function laneOf(stream: Buffer): number {
-  let at = 1
-  while (at < 4 && (stream[at] ?? 0) > 127) at += 1
-  // Behind the remaining length: protocol name, level, flags and keep alive.
-  const id = stream.subarray(at + 3 + (stream[at + 2] ?? 0) + 4)
+  // Behind the protocol name: level, flags and keep alive.
+  const id = stream.subarray(afterName(stream) + 4)
   const length = id.length < 2 ? 0 : id.readUInt16BE(0)
   return id.subarray(2, 2 + length).reduce((hash, byte) => (hash * 31 + byte) % 65_521, length === 0 ? 0 : 1) % lanes
+}
+
+/** Where the protocol level of the first packet is, if that is a CONNECT. */
+function afterName(stream: Buffer): number {
+  let at = 1
+  while (at < 4 && (stream[at] ?? 0) > 127) at += 1
+  return at + 3 + (stream[at + 2] ?? 0)
 }
 
 async function pay(world: World, visit: Visit, tally: Tally): Promise<void> {

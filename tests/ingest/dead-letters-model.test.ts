@@ -7,8 +7,12 @@ import { letterBoundFile } from '../../ingest/letter-bound.ts'
 import type { RefusalReason } from '../../ingest/refusals.ts'
 import { Journal } from '../../journal/journal.ts'
 import { scan } from '../../journal/scan.ts'
+import { Dice } from '../journal/simulation/dice.ts'
+import { Machine } from '../journal/simulation/machine.ts'
+import { SimulatedDisk } from '../journal/simulation/simulated-disk.ts'
+import type { SimulatedProcess } from '../journal/simulation/simulated-process.ts'
+import { SimulatedTime } from '../journal/simulation/simulated-time.ts'
 import { ImpatientClock, journalUuid, receivedMs, recordOf, silent } from './fakes.ts'
-import { PowerCutDisk } from './power-cut-disk.ts'
 
 const folder = '/letters'
 const maxBytes = 30_000
@@ -30,6 +34,7 @@ interface Model {
 }
 
 interface Life {
+  readonly process: SimulatedProcess
   readonly journal: Journal
   readonly letters: DeadLetters
 }
@@ -55,10 +60,10 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: 'restart' as const }) }
 )
 
-/** A step, and after how many calls that change files the power goes, if it does. */
+/** A step, and after how many quarters of a millisecond the power goes or the process is killed, if it is. */
 const eventful = fc.record({
   step,
-  cut: fc.option(fc.record({ calls: fc.integer({ min: 1, max: 25 }), killed: fc.boolean() }), { freq: 2 })
+  cut: fc.option(fc.record({ quarters: fc.integer({ min: 0, max: 30 }), how: fc.constantFrom('kill', 'power') }), { freq: 2 })
 })
 
 function recordAt(ordinal: number) {
@@ -68,8 +73,10 @@ function recordAt(ordinal: number) {
 const isLettered = (ordinal: number): boolean => ordinal % 5 !== 4
 const reasonOf = (ordinal: number): RefusalReason => reasons[ordinal % 3] ?? 'no-fields'
 
-async function open(disk: PowerCutDisk, position: number): Promise<Life> {
-  const files = disk.port()
+async function open(machine: Machine, position: number): Promise<Life> {
+  const process = machine.start()
+  const files = process.port
+  const { time } = machine.options
   const journal = await Journal.open({
     folder,
     files,
@@ -81,7 +88,8 @@ async function open(disk: PowerCutDisk, position: number): Promise<Life> {
     whenFull: 'reject-new',
     keep: { timeMs: 0, bytes: 0 },
     // What may go goes a few milliseconds later.
-    monotonic: () => performance.now() * 10_000,
+    monotonic: () => time.monotonicMs * 10_000,
+    clock: () => time.wallMs,
     log: silent
   })
   const letters = await DeadLetters.open({
@@ -92,7 +100,7 @@ async function open(disk: PowerCutDisk, position: number): Promise<Life> {
     records: { journal: journalUuid, position, since: 0 },
     log: silent
   })
-  return { journal, letters }
+  return { process, journal, letters }
 }
 
 /** One step, as far as the power lasts: rejects, or never resolves, when it goes. */
@@ -197,12 +205,33 @@ function sums(letters: DeadLetters): readonly number[] {
   return [letters.kept, letters.replayed, letters.purged, letters.evicted, letters.bytes]
 }
 
+/** Lets time pass until the promise is settled, or so many ms have; false in the latter case. */
+async function passes(time: SimulatedTime, promise: Promise<unknown>, longestMs: number): Promise<boolean> {
+  const end = { reached: false }
+  const reach = (): void => {
+    end.reached = true
+  }
+  promise.then(reach, reach)
+  const endMs = time.monotonicMs + longestMs
+  // Turns of the real loop are waited for, too, in which no simulated time passes.
+  for (let turn = 0; !end.reached && (time.monotonicMs < endMs || turn < 2); turn += 1) await time.pass(0.25)
+  return end.reached
+}
+
+async function settle<Value>(time: SimulatedTime, promise: Promise<Value>): Promise<Value> {
+  expect(await passes(time, promise, 60_000)).toBe(true)
+  return await promise
+}
+
 test('whatever is dead-lettered, purged, replayed and evicted, and whenever the power goes: every letter has one place, counted', async () => {
   let cuts = 0
   let evicted = 0
   await fc.assert(
-    fc.asyncProperty(fc.array(eventful, { minLength: 1, maxLength: 14 }), async steps => {
-      const disk = new PowerCutDisk()
+    fc.asyncProperty(fc.array(eventful, { minLength: 1, maxLength: 14 }), fc.nat(), async (steps, seed) => {
+      using time = new SimulatedTime()
+      const dice = new Dice(seed)
+      const disk = new SimulatedDisk(dice)
+      const machine = new Machine({ time, disk, dice })
       const model: Model = {
         position: 0,
         lettered: [],
@@ -211,34 +240,31 @@ test('whatever is dead-lettered, purged, replayed and evicted, and whenever the 
         appended: new Set(),
         replayed: new Set()
       }
-      let life = await open(disk, 0)
-      try {
-        for (const { step, cut } of steps) {
-          const gone = cut === null ? undefined : disk.cutAfter(cut.calls).then(() => 'gone' as const)
-          const playing = play(life, step, model).then(() => 'played' as const)
-          // What a crash makes of a promise that is under way is no matter; what it says before the crash is.
-          const ended = gone === undefined ? await playing : await Promise.race([gone, playing])
-          if (ended === 'gone') playing.catch(() => undefined)
-          else if (gone === undefined) await check(life, model)
-          if (ended === 'gone' || step.kind === 'restart' || cut !== null) {
-            const before = sums(life.letters)
-            const clean = ended === 'played' && cut === null
-            if (clean) await life.letters.close()
-            if (!clean) {
-              disk.restart(cut?.killed ?? true)
-              cuts += 1
-            }
-            await life.journal.close().catch(() => undefined)
-            await playing.catch(() => undefined)
-            life = await open(disk, model.position)
-            if (clean) expect(sums(life.letters)).toEqual(before)
-            await check(life, model)
-          }
+      let life = await settle(time, open(machine, 0))
+      for (const { step, cut } of steps) {
+        const playing = play(life, step, model)
+        if (cut === null) await settle(time, playing)
+        else if (await passes(time, playing, cut.quarters / 4)) await playing
+        // What a crash makes of a promise that is under way is no matter; what it says before the crash is.
+        else playing.catch(() => undefined)
+        if (cut === null) await settle(time, check(life, model))
+        if (cut === null && step.kind !== 'restart') continue
+        const before = sums(life.letters)
+        if (cut === null) {
+          await settle(time, life.letters.close())
+          await settle(time, life.journal.close())
+        } else {
+          life.process.kill()
+          time.cancelTimers()
+          if (cut.how === 'power') disk.losePower()
+          cuts += 1
         }
-        evicted += life.letters.evicted
-      } finally {
-        await life.journal.close()
+        life = await settle(time, open(machine, model.position))
+        if (cut === null) expect(sums(life.letters)).toEqual(before)
+        await settle(time, check(life, model))
       }
+      evicted += life.letters.evicted
+      await settle(time, life.journal.close())
     }),
     { numRuns: 150 }
   )

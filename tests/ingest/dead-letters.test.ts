@@ -13,17 +13,18 @@ interface Options {
   readonly uuid?: string
   readonly position?: number
   readonly since?: number
+  readonly lostFrom?: number
   readonly bound?: FakeBoundFile
 }
 
 async function open(journal: FakeJournal, options: Options = {}) {
-  const { maxBytes = 1_000_000, uuid = journalUuid, position = 0, since = 0, bound = new FakeBoundFile() } = options
+  const { maxBytes = 1_000_000, uuid = journalUuid, position = 0, since = 0, lostFrom = Infinity, bound = new FakeBoundFile() } = options
   return await DeadLetters.open({
     journal,
     scan: journal.scan,
     bound,
     maxBytes,
-    records: { journal: uuid, position, since },
+    records: { journal: uuid, position, since, lostFrom },
     log: silent
   })
 }
@@ -105,6 +106,46 @@ test('a record gets one letter, also when opening finds it behind the checkpoint
   const foreign = await open(journal, { uuid: 'ffffffff-1111-4222-8333-944445555666' })
   expect(foreign.has(6)).toBe(false)
   expect(foreign.kept).toBe(3)
+})
+
+test('letters of records that the journal has lost are kept and replayed like others, and count for no record that it has', async () => {
+  const journal = new FakeJournal()
+  const bound = new FakeBoundFile()
+  const before = await open(journal, { bound })
+  for (const ordinal of [4, 5, 6, 7, 8, 9]) before.append(letter(ordinal), 'no-fields', '')
+  await before.durable()
+  await before.bury((await before.list({ limit: 10 })).items.slice(4, 5), 'purged')
+  const counted = async (letters: DeadLetters, below: number) => await letters.accounts({ journal: journalUuid, since: 0, below })
+
+  // The journal has the records below 7; what comes gets the ordinals 7, 8 and 9 again.
+  const letters = await open(journal, { bound, position: 6, lostFrom: 7 })
+  expect([letters.kept, letters.unsettled, letters.countIn(0, 100)]).toEqual([5, 1, 1])
+  expect([6, 7, 8, 9].map(ordinal => letters.has(ordinal))).toEqual([true, false, false, false])
+  expect(await counted(letters, 100)).toEqual({ kept: 3, tombstoned: 0, evicted: 0 })
+  expect(letters.append({ ...letter(8), receivedMs: 1 }, 'no-fields', 'another')).toBeGreaterThan(0)
+  await letters.durable()
+  expect(await counted(letters, 100)).toEqual({ kept: 4, tombstoned: 0, evicted: 0 })
+
+  // So it stays when the journal has come by, and it is said once.
+  const entries = journal.records.length
+  const later = await open(journal, { bound, position: 6, lostFrom: 20 })
+  expect([journal.records.length, later.kept, later.unsettled]).toEqual([entries, 6, 2])
+  expect([6, 7, 8, 9].map(ordinal => later.has(ordinal))).toEqual([true, false, true, false])
+  expect(await counted(later, 100)).toEqual({ kept: 4, tombstoned: 0, evicted: 0 })
+  const { items } = await later.list({ limit: 10 })
+  expect(items.map(item => item.recordOrdinal)).toEqual([4, 5, 6, 7, 9, 8])
+  await later.bury(items.slice(3, 4), 'replayed')
+  expect(await counted(later, 100)).toEqual({ kept: 4, tombstoned: 0, evicted: 0 })
+
+  // What goes because of the cap is counted without those, too: the oldest block holds all of the above.
+  for (let ordinal = 100; ordinal < 164; ordinal += 1) later.append(letter(ordinal), 'no-fields', '')
+  await later.durable()
+  later.forgetBelow(164)
+  const small = await open(journal, { bound, position: 164, lostFrom: 164, maxBytes: 1 })
+  await small.close()
+  const { evicted, ...rest } = (await counted(small, 164)) ?? expect.fail('not counted')
+  expect([small.evicted - evicted, rest.kept + evicted, rest.tombstoned]).toEqual([1, 68, 0])
+  expect(evicted).toBeGreaterThan(4)
 })
 
 test('lists filter by reason, topic and time, page by page, without leaving one out', async () => {

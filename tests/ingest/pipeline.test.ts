@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
 import type { RouteConfig } from '../../config.ts'
 import { TidegateError } from '../../errors.ts'
+import { countLetters } from '../../ingest/letter-count.ts'
 import { startingCheckpoint } from '../../ingest/settlement.ts'
 import type { JournalRecord } from '../../journal/record.ts'
-import { FakeSource, FakeStorage, deferred, fieldsOf, journalUuid, recordOf, whyOf } from './fakes.ts'
+import { FakeSource, FakeStorage, deferred, fieldsOf, journalUuid, receivedMs, recordOf, whyOf } from './fakes.ts'
 import { openPipeline, worldOf } from './world.ts'
 
 /** A delay that does not pass: only its signal ends it. */
@@ -221,6 +222,30 @@ test('a record with the ordinal of a lost one gets its own letter, or none', asy
   await pipeline.waitFor(1, never)
   expect(pipeline.position.totals).toMatchObject({ stored: 1, deadLettered: 1 })
   expect(world.letterJournal.records.map(record => Buffer.from(record.payload).toString())).toEqual(['{"lost', '{"lost too', '{"another'])
+})
+
+test('the letters agree with the totals when the journal has lost records that are dead letters', async () => {
+  const broken = (ordinal: number, payload: string) => recordOf({ ordinal, payload, receivedMs: receivedMs + 1000 * payload.length })
+  const world = worldOf([...many(6), broken(6, '{"kept'), broken(7, '{"lost'), broken(8, '{"lost too'), good(9)])
+  {
+    await using pipeline = await openPipeline(world)
+    await pipeline.waitFor(9, never)
+  }
+  const counted = async () =>
+    await countLetters(
+      { journal: world.letterJournal, bound: world.letterBound, scan: world.letterJournal.scan },
+      { journal: journalUuid, since: 0, below: 10 },
+      {}
+    )
+  // The machine lost its power, and with it what was told to be durable and was not.
+  world.records.splice(7, 3, good(7), broken(8, '{"another'), good(9))
+  for (const checkpointAtMost of [7, 10]) {
+    await using pipeline = await openPipeline(world, { journal: { uuid: journalUuid, oldest: 0, durable: 10, checkpointAtMost } })
+    await pipeline.waitFor(9, never)
+    expect(pipeline.position.totals).toMatchObject({ stored: 8, deadLettered: 2 })
+    expect((await counted())?.accounts).toEqual({ kept: 2, tombstoned: 0, evicted: 0 })
+  }
+  expect(world.letterJournal.records.filter(record => record.topic !== '')).toHaveLength(4)
 })
 
 test('ordinals that the journal leaves out without a word are damaged, not passed over', async () => {

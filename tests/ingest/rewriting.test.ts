@@ -1,10 +1,11 @@
+import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { TidegateError } from '../../errors.ts'
 import type { Pipeline } from '../../ingest/pipeline.ts'
 import type { ReplayReport } from '../../ingest/replay.ts'
 import type { JournalRecord } from '../../journal/record.ts'
 import type { FieldValue } from '../../telemetry.ts'
-import { deferred, journalUuid, receivedMs, recordOf } from './fakes.ts'
+import { FakeSource, deferred, journalUuid, receivedMs, recordOf } from './fakes.ts'
 import { openPipeline, worldOf } from './world.ts'
 import type { World } from './world.ts'
 
@@ -359,6 +360,95 @@ test('what a store may have forgotten does not wait for the end of a replay', as
   await running
   await settled(pipeline)
   expect(world.storage.rows.size).toBe(400)
+})
+
+test('what a store may have forgotten and the journal does not keep any more is said, with a code of its own', async () => {
+  const { world } = await storedWorld(many(60))
+  const lines: unknown[] = []
+  const log = pino({ level: 'error', base: null, timestamp: false }, { write: line => lines.push(JSON.parse(line)) })
+  // As on a full disk: what is committed went to make room.
+  await using pipeline = await openPipeline(world, { log, oldest: () => Promise.resolve(20) })
+  await settled(pipeline)
+  expect(pipeline.stats.rewritten.start).toBe(40)
+  expect(lines).toEqual([
+    { level: 50, code: 'TG_STORE_FORGOT', from: 0, kept: 20, msg: 'the store may have forgotten records that are not kept any more' }
+  ])
+})
+
+/** Opens the reading side of a folder that may fail; ingest itself is not hindered. */
+function folderOf(world: World) {
+  const folder = { failing: false, looks: 0 }
+  const look = (): void => {
+    folder.looks += 1
+    if (folder.failing) throw new TidegateError('TG_JOURNAL_FAILING', 'the folder cannot be read')
+  }
+  return {
+    folder,
+    options: {
+      openSource: async (from: number) => {
+        look()
+        return await Promise.resolve(new FakeSource(world.records, from))
+      },
+      oldest: async () => {
+        look()
+        return await Promise.resolve(0)
+      }
+    }
+  }
+}
+
+test.each(['oldest', 'openSource'] as const)('what is owed is tried again, with growing pauses, while %s fails', async call => {
+  const { world, rows } = await storedWorld(many(60))
+  const { folder, options } = folderOf(world)
+  const working = {
+    openSource: async (from: number) => await Promise.resolve(new FakeSource(world.records, from)),
+    oldest: () => Promise.resolve(0)
+  }
+  await using pipeline = await openPipeline(world, { ...working, [call]: options[call] })
+  await settled(pipeline)
+  world.storage.rows.clear()
+  world.clock.slept.length = 0
+  folder.failing = true
+  const before = folder.looks
+  world.storage.returned()
+  await eventually(() => folder.looks > before + 7)
+  // Whoever waits behind it is told, and does not wait for ever.
+  await expect(replay(pipeline)).rejects.toMatchObject({ code: 'TG_JOURNAL_FAILING' })
+  expect(pipeline.stats.rewriting).toBe(true)
+  expect(world.storage.catalogue.stored?.rewriteFrom).toBe(0)
+  expect(world.clock.slept.slice(0, 7)).toEqual([200, 400, 800, 1600, 3200, 5000, 5000])
+  folder.failing = false
+  await settled(pipeline)
+  expect(new Map(world.storage.rows)).toEqual(rows)
+})
+
+test('a replay that cannot be begun owes nothing; one that fails in the middle is put in order without anyone asking', async () => {
+  const at = (ordinal: number, value: number): JournalRecord => recordOf({ ordinal, payload: `{"ts":${receivedMs},"v":${value}}` })
+  const world = worldOf([at(0, 1), ...many(200, ordinal => good(ordinal + 1)), at(201, 2)])
+  let source: FakeSource | undefined
+  let failing = false
+  await using pipeline = await openPipeline(world, {
+    openSource: async from => {
+      if (failing) throw new TidegateError('TG_JOURNAL_FAILING', 'the folder cannot be read')
+      return await Promise.resolve((source = new FakeSource(world.records, from)))
+    },
+    oldest: () => Promise.resolve(0)
+  })
+  await settled(pipeline)
+  const rows = new Map(world.storage.rows)
+  failing = true
+  const writes = world.storage.writes
+  await expect(replay(pipeline)).rejects.toMatchObject({ code: 'TG_JOURNAL_FAILING' })
+  failing = false
+  await settled(pipeline)
+  expect([world.storage.writes, world.storage.catalogue.stored?.rewriteFrom]).toEqual([writes, undefined])
+  const running = pipeline.replay({ to: { ordinal: 150 } }, never, ({ position }) => {
+    if (position >= 50) void source?.close()
+  })
+  await expect(running).rejects.toMatchObject({ code: 'TG_JOURNAL_CLOSED' })
+  await settled(pipeline)
+  expect(new Map(world.storage.rows)).toEqual(rows)
+  expect(world.storage.catalogue.stored?.rewriteFrom).toBeUndefined()
 })
 
 test('new records go between the batches of a replay, one write at a time, however long the replay is', async () => {

@@ -64,7 +64,7 @@ export async function openPipeline(
     scan: letterJournal.scan,
     bound: letterBound,
     maxBytes: 10_000_000,
-    records: checkpoint,
+    records: { ...checkpoint, lostFrom: journal.checkpointAtMost ?? journal.durable },
     log: silent
   })
   return await Pipeline.open({

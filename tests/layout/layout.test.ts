@@ -33,6 +33,7 @@ describe('the rules', () => {
     ['journal/journal.ts', "import { run } from '../cli.ts'"],
     ['journal/journal.ts', "import {\n  a,\n  b\n} from '../broker/gate.ts'"],
     ['broker/gate.ts', "import aedes from 'aedes'"],
+    ['bench/run.ts', "import { Aedes } from 'aedes'"],
     ['api/app.ts', "import { InfluxDB } from '@influxdata/influxdb-client'"],
     ['ingest/x.ts', "import * as duckdb from '@duckdb/node-api'"],
     ['storage/influx.ts', "import * as duckdb from '@duckdb/node-api'"],
@@ -46,7 +47,7 @@ describe('the rules', () => {
 
   it.each([
     ['broker/gate.ts', "import type { JournalWriter } from '../journal/record.ts'\nimport { TidegateError } from '../errors.ts'"],
-    ['bench/plain-aedes.ts', "import { Aedes } from 'aedes'"],
+    ['bench/aedes-broker.ts', "import { Aedes } from 'aedes'"],
     ['ingest/pipeline.ts', "import type { Storage } from '../storage/port.ts'"],
     ['api/app.ts', "import type { Storage } from '../storage/port.ts'\nimport Fastify from 'fastify'"],
     ['storage/embedded/open.ts', "import { DuckDBInstance } from '@duckdb/node-api'"],

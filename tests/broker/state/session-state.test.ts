@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { recordedMessage } from '../../../broker/recorded-message.ts'
 import { Router } from '../../../broker/routing/router.ts'
-import { neverExpires } from '../../../broker/routing/session.ts'
+import { neverExpires } from '../../../broker/packets/connect-properties.ts'
 import { plainSubscription } from '../../../broker/routing/subscription.ts'
 import { SessionState } from '../../../broker/state/session-state.ts'
 import { buildStatistics } from '../../../broker/statistics.ts'
@@ -39,7 +39,7 @@ async function start(files: MemoryFiles, options: { readonly nowMs?: number; rea
 /** Ten sessions that subscribe to their own topic, and two messages for each of them, one of them retained. */
 async function fill({ router, journal, state }: Edge, expirySeconds = neverExpires): Promise<void> {
   for (const clientId of clients) {
-    const opened = router.sessions.open({ clientId, clean: false, expirySeconds }, { finish: () => undefined })
+    const opened = router.sessions.open({ clientId, clean: false, expirySeconds }, { takeOver: () => undefined })
     if (opened === undefined) throw new Error('no room')
     router.subscribe(opened.session, plainSubscription(clientId, 1))
     router.sessions.detach(opened.session)

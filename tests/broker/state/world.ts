@@ -1,7 +1,8 @@
 import { recordedMessage } from '../../../broker/recorded-message.ts'
 import { Router } from '../../../broker/routing/router.ts'
 import type { Message } from '../../../broker/routing/message.ts'
-import { neverExpires, type Session } from '../../../broker/routing/session.ts'
+import { neverExpires } from '../../../broker/packets/connect-properties.ts'
+import type { Session } from '../../../broker/routing/session.ts'
 import { plainSubscription } from '../../../broker/routing/subscription.ts'
 import { SessionState } from '../../../broker/state/session-state.ts'
 import { buildStatistics } from '../../../broker/statistics.ts'
@@ -82,7 +83,7 @@ export class World implements Disposable {
       case 'connect':
         return this.#connect(edge, step.client, step.clean)
       case 'disconnect':
-        return edge.router.sessions.get(clients[step.client] ?? '')?.connection?.finish('')
+        return edge.router.sessions.get(clients[step.client] ?? '')?.connection?.takeOver()
       case 'subscribe':
         return this.#subscribe(edge, step.client, plainSubscription(filters[step.filter] ?? '', step.qos))
       case 'unsubscribe':
@@ -117,7 +118,7 @@ export class World implements Disposable {
     const model = this.#modelOf(index)
     const { client } = model
     const connection = {
-      finish: (): void => {
+      takeOver: (): void => {
         client.disconnect()
         if (opened !== undefined) router.sessions.detach(opened.session)
       }
@@ -236,7 +237,7 @@ export class World implements Disposable {
   async #end(how: 'close' | 'kill' | 'power', openingMs: number | undefined): Promise<void> {
     const edge = this.#edge
     if (edge !== undefined && how === 'close') {
-      for (const id of clients) edge.router.sessions.get(id)?.connection?.finish('')
+      for (const id of clients) edge.router.sessions.get(id)?.connection?.takeOver()
       await this.#time.settle(edge.state.close(), longestMs, 'closing the state')
       await this.#time.settle(edge.journal.close(), longestMs, 'closing the journal')
     }
