@@ -26,13 +26,6 @@ export const sessionFaults: readonly Fault[] = [
     caughtBy: [promises, 'tests/journal/retention.test.ts']
   },
   {
-    name: 'the old snapshot goes before the new one is durable',
-    file: 'broker/state/session-state.ts',
-    find: 'this.#replies.settle(repliesBefore, snapshot.end)\n    if (!(await this.#log.written())) return\n',
-    replace: 'this.#replies.settle(repliesBefore, snapshot.end)\n',
-    caughtBy: [promises]
-  },
-  {
     name: 'what was said of records that a loss of power took counts for those that got their ordinals',
     file: 'broker/state/session-state.ts',
     find: 'const rebased = restoration.rebase(journal.uuid, journal.head)\n',
@@ -44,7 +37,7 @@ export const sessionFaults: readonly Fault[] = [
     file: 'broker/state/restored-session.ts',
     find: 'this.#passOver(passedOverIds)',
     replace: 'this.#passOver(1)',
-    caughtBy: [promises]
+    caughtBy: ['tests/broker/state/restored-session.test.ts']
   },
   {
     name: 'what was sent before a crash comes again without DUP',
