@@ -1,5 +1,6 @@
 import type { Broker } from './broker/broker.ts'
 import { bindBrokerMetrics } from './broker/metrics.ts'
+import type { SessionState } from './broker/state/session-state.ts'
 import type { Supervisor } from './channel/supervisor.ts'
 import type { Journal } from './journal/journal.ts'
 import type { Metrics } from './metrics.ts'
@@ -8,14 +9,24 @@ import { bindProcessMetrics } from './process-metrics.ts'
 /** Binds every metric of the edge process to what it reads. */
 export function bindEdgeMetrics(
   metrics: Metrics,
-  edge: { readonly broker: Broker; readonly journal: Journal; readonly supervisor: Supervisor }
+  edge: { readonly broker: Broker; readonly sessions: SessionState; readonly journal: Journal; readonly supervisor: Supervisor }
 ): void {
-  const { broker, journal, supervisor } = edge
+  const { broker, sessions, journal, supervisor } = edge
   bindProcessMetrics(metrics, 'edge')
   metrics.bind('tidegate_service_restarts_total', () => supervisor.restarts)
   metrics.bind('tidegate_channel_waiting', () => supervisor.waiting)
   bindJournal(metrics, journal)
   bindBrokerMetrics(metrics, broker)
+  bindSessions(metrics, sessions)
+}
+
+function bindSessions(metrics: Metrics, sessions: SessionState): void {
+  metrics.bind('tidegate_sessions_disk_bytes', () => sessions.stats.diskBytes)
+  metrics.bind('tidegate_sessions_behind_records', () => sessions.stats.behind)
+  metrics.bind('tidegate_sessions_accepting', () => (sessions.state === 'accepting' ? 1 : 0))
+  metrics.bind('tidegate_sessions_waiting_replies', () => sessions.stats.waitingReplies)
+  metrics.bind('tidegate_sessions_snapshots_total', () => sessions.stats.snapshots)
+  metrics.bind('tidegate_sessions_lost_entries_total', () => sessions.stats.lostEntries)
 }
 
 function bindJournal(metrics: Metrics, journal: Journal): void {

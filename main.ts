@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Logger } from 'pino'
 import { checkRestored } from './backup/restore.ts'
 import { Broker } from './broker/broker.ts'
+import { SessionState } from './broker/state/session-state.ts'
 import type { EdgeState } from './channel/messages.ts'
 import { Supervisor } from './channel/supervisor.ts'
 import type { Config } from './config.ts'
@@ -42,8 +43,15 @@ export async function startEdge(config: Config, log: Logger): Promise<RunningEdg
   try {
     own(await FolderLock.acquire(config.data))
     await checkRestored(nodeFiles, config.data)
+    const sessions = own(await SessionState.open(sessionOptions(config, log.child({ room: 'sessions' }))))
     const broker = own(
-      await Broker.bind({ ...config.mqtt, anonymous: config.access.anonymous, limits: config.limits, log: log.child({ room: 'broker' }) })
+      await Broker.bind({
+        ...config.mqtt,
+        anonymous: config.access.anonymous,
+        limits: config.limits,
+        keptSessions: sessions,
+        log: log.child({ room: 'broker' })
+      })
     )
     const edge: { journal?: Journal; stopping: boolean } = { stopping: false }
     const metrics = new Metrics()
@@ -65,14 +73,29 @@ export async function startEdge(config: Config, log: Logger): Promise<RunningEdg
         connectedClientIds: () => broker.connectedClientIds()
       })
     )
-    const journal = own(await Journal.open({ ...journalOptions(config), log: log.child({ room: 'journal' }) }))
+    const journal = own(
+      await Journal.open({
+        ...journalOptions(config),
+        log: log.child({ room: 'journal' }),
+        // All of it, until it is known from where on sessions and retained messages need it.
+        heldFrom: 0,
+        onHeld: pressed => sessions.press(pressed)
+      })
+    )
     edge.journal = journal
     supervisor.openJournal({ uuid: journal.uuid, timeline: journal.timeline, oldest: () => journal.oldest }, journal.readable)
-    bindEdgeMetrics(metrics, { broker, journal, supervisor })
+    bindEdgeMetrics(metrics, { broker, sessions, journal, supervisor })
 
-    const report = (): void => supervisor.report(stateOf(journal, broker.port, edge.stopping))
+    const report = (): void =>
+      supervisor.report({
+        ...stateOf(journal),
+        sessions: sessions.state,
+        mqttPort: broker.port,
+        stopping: edge.stopping
+      })
     journal.onReadable(readable => supervisor.advance(readable))
     journal.onState(report)
+    sessions.onState(report)
     broker.onConnections(change => supervisor.connections(change))
     await broker.serve(journal)
     report()
@@ -95,6 +118,12 @@ export async function startEdge(config: Config, log: Logger): Promise<RunningEdg
     await disposeAll(opened)
     throw error
   }
+}
+
+function sessionOptions(config: Config, log: Logger) {
+  const { sync, syncDelay } = config.journal
+  const clocks = { clock: () => Date.now(), monotonic: () => performance.now() }
+  return { folder: path.join(config.data, 'sessions'), sync, syncDelayMs: syncDelay, limits: config.limits, log, ...clocks }
 }
 
 function journalOptions(config: Config) {
@@ -129,9 +158,9 @@ async function pinJournal(
   }
 }
 
-function stateOf(journal: Journal, mqttPort: number, stopping: boolean): EdgeState {
+function stateOf(journal: Journal): Pick<EdgeState, 'journal' | 'damage'> {
   const { damagedRecords, damagedBytes, quarantinedFiles } = journal.stats
-  return { journal: journal.state, mqttPort, stopping, damage: { records: damagedRecords, bytes: damagedBytes, quarantinedFiles } }
+  return { journal: journal.state, damage: { records: damagedRecords, bytes: damagedBytes, quarantinedFiles } }
 }
 
 /** The service's module: the compiled one, also when the edge itself runs from the sources (tests). */

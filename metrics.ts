@@ -164,6 +164,30 @@ export const metricTable = {
     labels: ['kind']
   },
 
+  // what survives of sessions and retained messages
+  tidegate_sessions_disk_bytes: { type: 'gauge', process: 'edge', help: 'Bytes of the files of sessions and retained messages.' },
+  tidegate_sessions_behind_records: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Records of the journal behind them, which a start would read again; they are kept for that.'
+  },
+  tidegate_sessions_accepting: {
+    type: 'gauge',
+    process: 'edge',
+    help: '1 while changes of sessions can be written, 0 while their disk is full or fails.'
+  },
+  tidegate_sessions_waiting_replies: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'CONNACK, SUBACK, UNSUBACK and PUBCOMP that wait until what they answer is durable.'
+  },
+  tidegate_sessions_snapshots_total: { type: 'counter', process: 'edge', help: 'Snapshots of sessions and retained messages written.' },
+  tidegate_sessions_lost_entries_total: {
+    type: 'counter',
+    process: 'edge',
+    help: 'Entries of sessions and retained messages that were damaged, missing or not understood at the start.'
+  },
+
   // processes and the channel between them
   tidegate_service_restarts_total: { type: 'counter', process: 'edge', help: 'Times that the service ended without being asked to.' },
   tidegate_channel_waiting: { type: 'gauge', process: 'edge', help: 'Messages that wait to be sent to the service.' },

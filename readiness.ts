@@ -29,6 +29,10 @@ export function readinessOf({ edge, readings, refusal }: ReadinessFacts): Readin
       code: 'TG_JOURNAL_BEHIND',
       message: 'the disk of the journal is behind: publishers are not read until it has caught up'
     })
+  if (edge?.sessions === 'full')
+    reasons.push({ code: 'TG_JOURNAL_FULL', message: 'the disk is full for sessions: answers to CONNECT, SUBSCRIBE and PUBREL wait' })
+  if (edge?.sessions === 'failing')
+    reasons.push({ code: 'TG_JOURNAL_FAILING', message: 'sessions cannot be written: answers to CONNECT, SUBSCRIBE and PUBREL wait' })
   if (readings === undefined) {
     const { code, message } = refusal ?? { code: 'TG_STORE_UNAVAILABLE', message: 'the store is being opened' }
     reasons.push({ code, message })

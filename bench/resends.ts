@@ -66,7 +66,7 @@ async function measureTail(folder: string): Promise<{ readonly openMs: number; r
   await using journal = await openJournal(folder)
   const opened = performance.now()
   const resends = buildResends()
-  await journal.readTail(record => resends.recall(record))
+  await journal.readTail(Infinity, record => resends.recall(record))
   return { openMs: opened - start, tailMs: performance.now() - opened, publishes: resends.count }
 }
 

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
-import type { JournalTail, JournalWriter } from '../journal/record.ts'
+import type { JournalHold, JournalTail, JournalWriter } from '../journal/record.ts'
 import type { ConnectionsChange } from './connection-changes.ts'
 import { Connection } from './connection.ts'
 import { Gate, notTaken } from './gate.ts'
@@ -10,7 +10,7 @@ import { Listener } from './listener.ts'
 import { Refusals } from './refusals.ts'
 import type { Refusal } from './refusals.ts'
 import { Router } from './routing/router.ts'
-import type { SessionChanges } from './routing/session-changes.ts'
+import type { KeptSessions } from './routing/kept-sessions.ts'
 import { buildStatistics } from './statistics.ts'
 import type { BrokerStatistics } from './statistics.ts'
 import type { BlockReason } from './waiting.ts'
@@ -35,8 +35,8 @@ export interface BrokerOptions {
   readonly clock?: () => number
   /** Clock that is never set, in milliseconds. Default performance.now. */
   readonly monotonic?: () => number
-  /** Hears of what becomes of persistent sessions, and says when that is durable. */
-  readonly sessionChanges?: SessionChanges
+  /** Keeps sessions and retained messages over restarts; without it they end with the broker. */
+  readonly keptSessions?: KeptSessions
 }
 
 /** A publish that does not come from an MQTT connection. */
@@ -137,7 +137,7 @@ export class Broker {
         refusals.add(address, undefined, reason)
       }
     })
-    const { monotonic = monotonicMs, sessionChanges: changes } = options
+    const { monotonic = monotonicMs, keptSessions: changes } = options
     const router = new Router({ limits, maxPacketBytes, statistics, monotonic, changes })
     return new Broker({ options, statistics, refusals, listener, router })
   }
@@ -193,11 +193,12 @@ export class Broker {
   }
 
   /** Starts to serve when the journal's tail is read; sockets that came before are served in their order. */
-  async serve(journal: JournalWriter & JournalTail): Promise<void> {
+  async serve(journal: JournalWriter & JournalTail & JournalHold): Promise<void> {
     const { limits, maxPacketBytes, anonymous, log } = this.#options
-    const { monotonic = monotonicMs, maxKeepAlive = unboundedKeepAliveMs } = this.#options
+    const { monotonic = monotonicMs, maxKeepAlive = unboundedKeepAliveMs, keptSessions } = this.#options
     const gate = new Gate({
       journal,
+      keptSessions,
       router: this.#router,
       limits,
       maxPacketBytes,

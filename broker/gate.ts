@@ -3,7 +3,8 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import { refusalOf } from '../journal/refusal.ts'
-import { type AppendRecord, blankRecord, type JournalTail, type JournalWriter } from '../journal/record.ts'
+import { blankRecord } from '../journal/record.ts'
+import type { AppendRecord, JournalHold, JournalTail, JournalWriter, TailRecord } from '../journal/record.ts'
 import { accessFault } from './access.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import { utf8, viewOf } from './byte-views.ts'
@@ -14,13 +15,14 @@ import { DurableWaiters } from './durable-waiters.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
-import { routedProperties } from './packets/publish5-packet.ts'
 import type { Fault } from './packets/reason-codes.ts'
 import type { PublisherHost } from './publisher-side.ts'
 import { Rates } from './rates.ts'
 import type { Refusals } from './refusals.ts'
 import { Resends } from './resends.ts'
 import type { RememberedClient } from './resends.ts'
+import { recordedMessage } from './recorded-message.ts'
+import type { KeptSessions } from './routing/kept-sessions.ts'
 import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
 import type { SessionRequest } from './routing/sessions.ts'
@@ -45,7 +47,8 @@ export interface PublishSource {
 }
 
 export interface GateOptions {
-  readonly journal: JournalWriter & JournalTail
+  readonly journal: JournalWriter & JournalTail & JournalHold
+  readonly keptSessions: KeptSessions | undefined
   readonly router: Router
   readonly limits: Config['limits']
   readonly maxPacketBytes: number
@@ -79,7 +82,7 @@ export class Gate {
   /** Open QoS 2 ids of one session at most. */
   readonly maxReceivedIds: number
   readonly #options: GateOptions
-  readonly #journal: JournalWriter & JournalTail
+  readonly #journal: JournalWriter & JournalTail & JournalHold
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
@@ -227,14 +230,18 @@ export class Gate {
   }
 
   /**
-   * Reads from the journal which publishes may be sent again. When that fails, those that are will be stored twice; the
-   * edge serves all the same.
+   * Reads from the journal which publishes may be sent again and, with what was kept of them, the sessions and retained
+   * messages. When that fails, publishes that are sent again will be stored twice; the edge serves all the same.
    */
   async recall(): Promise<void> {
-    const { monotonic } = this.#options
+    const { monotonic, keptSessions } = this.#options
     const startMs = monotonic()
+    const visit = (record: TailRecord): void => {
+      if (record.packetId > 0) this.resends.recall(record)
+    }
     try {
-      await this.#journal.readTail(record => this.resends.recall(record))
+      if (keptSessions === undefined) await this.#journal.readTail(Infinity, visit)
+      else await keptSessions.recall({ router: this.router, journal: this.#journal, messageOf: recordedMessage, visit })
     } catch (error) {
       this.log.warn({ code: 'TG_JOURNAL_FAILING', err: error }, 'the newest records cannot be read: what is sent again is stored twice')
     }
@@ -338,12 +345,7 @@ export class Gate {
     }
     if (source !== undefined && record.packetId > 0) this.resends.remember(source.client, record, ordinal)
     if (wanted) {
-      const { qos, retain } = record
-      const topic = utf8(record.topic)
-      const payload = Buffer.from(record.payload)
-      const { properties, expirySeconds } = routedProperties(record.properties)
-      const expiry = expirySeconds === undefined ? undefined : { seconds: expirySeconds, takenMs: this.#options.monotonic() }
-      router.push({ ordinal, topic, payload, qos, retain, clientId: utf8(record.clientId), properties, expiry })
+      router.push(recordedMessage(record, ordinal, this.#options.monotonic))
       // A journal that does not wait for the disk has told of it already.
       if (ordinal < this.#journal.durable) router.release(this.#journal.durable)
     }

@@ -125,14 +125,30 @@ export class PublisherSide implements PublishSource {
 
   /** Takes a PUBREL [MQTT-4.3.3-2]: the id is free again, and PUBCOMP is owed whether it was known or not. */
   release(packetId: number): Outcome {
+    if (this.#windowClosed()) return 'inFlight'
     const original = this.#session.receivedIds.get(packetId)
     const isUnknown = original === undefined && !this.#resumed && this.#publishing5 !== undefined
     // Of a session that was resumed it may have been released before (§3.7.2.1).
     const code = isUnknown ? reasonCodes.packetIdentifierNotFound : reasonCodes.success
-    if (!this.#reply(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1)) return 'inFlight'
     this.#session.release(packetId)
     this.#gate.resends.forget(this.client, packetId)
+    // With PUBCOMP the client may use the id for another message, which must not pass for this one after a crash.
+    this.unacknowledged += 1
+    this.#gate.router.whenDurable(() => this.#complete(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1))
     return 'handled'
+  }
+
+  #complete(type: number, packetId: number, original: number): void {
+    this.unacknowledged -= 1
+    if (this.host.closed) return
+    const { acknowledgements, lastOrdinal } = this.#gate
+    if (this.unacknowledged > 0 || original >= acknowledgements.durable) {
+      acknowledgements.push(this, type, packetId, lastOrdinal)
+      return
+    }
+    this.#replyNow(type, packetId)
+    this.#out.flush()
+    this.#resumeWindow()
   }
 
   /** The client said DISCONNECT: nothing of this connection will be sent again. */
@@ -164,9 +180,7 @@ export class PublisherSide implements PublishSource {
   writeAcknowledgements(): void {
     if (this.host.closed) return
     this.#out.writeStaged()
-    if (!this.#waitsForWindow || this.unacknowledged > this.#gate.limits.inFlight / 2) return
-    this.#waitsForWindow = false
-    this.#gate.waiting.resumeSoon(this.host)
+    this.#resumeWindow()
   }
 
   /** Acknowledges a publish that came again, in its turn and when the original is durable. */
@@ -232,6 +246,12 @@ export class PublisherSide implements PublishSource {
     if (this.#windowClosed()) return false
     acknowledgements.push(this, type, packetId, lastOrdinal)
     return true
+  }
+
+  #resumeWindow(): void {
+    if (!this.#waitsForWindow || this.unacknowledged > this.#gate.limits.inFlight / 2) return
+    this.#waitsForWindow = false
+    this.#gate.waiting.resumeSoon(this.host)
   }
 
   #replyNow(type: number, packetId: number): void {

@@ -10,6 +10,8 @@ import type { JournalState } from '../journal/record.ts'
 /** How the edge is, for readiness and the ledger. */
 export interface EdgeState {
   readonly journal: JournalState
+  /** The log of sessions and retained messages. */
+  readonly sessions: JournalState
   readonly mqttPort: number
   readonly stopping: boolean
   /** What opening the journal found. */

@@ -263,11 +263,6 @@ export function frameReceived(bytes: Buffer, offset: number): { readonly ms: num
   return { ms: get16(bytes, body + 4) * 0x1_0000_0000 + get32(bytes, body), subNs: get32(bytes, body + 6) }
 }
 
-/** The packet id of the frame at an offset; 0 when it came without one. */
-export function framePacketId(bytes: Buffer, offset: number): number {
-  return get16(bytes, offset + frameHeaderBytes + 12)
-}
-
 /** Fills `into` from a frame that checked, with views into `bytes`: no string, for whoever looks at very many. */
 export function viewFrame(bytes: Buffer, offset: number, into: TailRecord): void {
   const body = offset + frameHeaderBytes

@@ -16,7 +16,7 @@ import { Listeners } from './listeners.ts'
 import type { JournalOptions, JournalStats } from './options.ts'
 import { groupBytes, Pending } from './pending.ts'
 import { ReceivedTime } from './received-time.ts'
-import type { AppendRecord, JournalState, JournalTail, JournalWriter, TailRecord } from './record.ts'
+import type { AppendRecord, JournalHold, JournalState, JournalTail, JournalWriter, TailRecord } from './record.ts'
 import { refusalOf } from './refusal.ts'
 import { Repeating } from './repeating.ts'
 import { openRepaired, type RepairResult } from './repair.ts'
@@ -32,7 +32,7 @@ const tidyIntervalMs = 1000
 export type { JournalOptions, JournalStats } from './options.ts'
 
 /** A journal opened for writing; see JournalWriter. One per folder at a time: hold the folder's lock. */
-export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
+export class Journal implements JournalWriter, JournalTail, JournalHold, AsyncDisposable {
   readonly uuid: string
   /** What positions name: the UUID, or that of the timeline which began when it was restored from a backup. */
   readonly timeline: string
@@ -79,17 +79,13 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
     const { files = nodeFiles, folder, log, pendingBytes = defaultPendingBytes } = options
     const repaired = await openRepaired({ files, folder, log, pendingBytes })
     if (options.sync !== 'fsync') {
-      options.log.warn(
-        { sync: options.sync },
-        'publishes are acknowledged before they are on the disk; a crash of the machine can lose them'
-      )
+      log.warn({ sync: options.sync }, 'publishes are acknowledged before they are on the disk; a crash of the machine can lose them')
     }
     return new Journal(options, repaired)
   }
 
   private constructor(options: JournalOptions, repaired: RepairResult) {
-    const files = options.files ?? nodeFiles
-    const { folder, log } = options
+    const { files = nodeFiles, folder, log } = options
     const { uuid, marker } = repaired.marks
     this.#options = options
     this.#repaired = repaired
@@ -108,7 +104,9 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
       limits: options,
       segments: repaired.segments,
       marks: repaired.marks,
-      monotonic: this.#monotonic
+      heldFrom: options.heldFrom ?? Infinity,
+      monotonic: this.#monotonic,
+      onHeld: options.onHeld ?? (() => undefined)
     })
     this.#writer = new SegmentWriter({
       files,
@@ -231,10 +229,19 @@ export class Journal implements JournalWriter, JournalTail, AsyncDisposable {
     this.#tidying.run()
   }
 
-  async readTail(visit: (record: TailRecord) => void): Promise<void> {
+  get appendedBytes(): number {
+    return this.#appendedBytes
+  }
+
+  hold(from: number): void {
+    this.#retention.heldFrom = from
+    this.#tidying.run()
+  }
+
+  async readTail(from: number, visit: (record: TailRecord) => void): Promise<void> {
     const { files = nodeFiles, folder } = this.#options
     const { marks, head } = this.#repaired
-    await visitTail({ files, folder, marker: marks.marker, end: head, visit })
+    await visitTail({ files, folder, marker: marks.marker, from, end: head, visit })
   }
 
   /**

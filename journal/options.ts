@@ -15,8 +15,12 @@ export interface JournalOptions {
   /** Disk space left free. */
   readonly reserveBytes: number
   readonly whenFull: 'reject-new' | 'drop-oldest'
-  /** How long and how much of what is committed stays. */
-  readonly keep: { readonly timeMs: number; readonly bytes: number }
+  /** How long and how much of what is committed stays; and for how long in any case, default a minute, unless the disk is full. */
+  readonly keep: { readonly timeMs: number; readonly bytes: number; readonly leastMs?: number }
+  /** Nothing from this ordinal on is removed, whatever is passed or full, until `hold` says another; default: nothing is held. */
+  readonly heldFrom?: number
+  /** Called when that alone keeps a segment: with true where space is wanted, not only a bound of `keep` passed. */
+  readonly onHeld?: (pressed: boolean) => void
   readonly log: Logger
   /** Default: the disk. */
   readonly files?: FilePort

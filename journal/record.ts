@@ -116,10 +116,18 @@ export interface JournalWriter {
 /** What the edge reads of its journal when it starts (journal/journal.ts implements it). */
 export interface JournalTail {
   /**
-   * Visits the records that came with a packet id among the newest 64 MiB of what was there when the journal was opened,
-   * in the order of their ordinals; what is damaged is left out.
+   * Visits the newest 64 MiB of the records that were there when the journal was opened, and what lies before them from the
+   * ordinal on, in the order of their ordinals; what is damaged is left out.
    */
-  readTail(visit: (record: TailRecord) => void): Promise<void>
+  readTail(from: number, visit: (record: TailRecord) => void): Promise<void>
+}
+
+/** What keeps records of the journal for whoever has to read them again at the next start (journal/journal.ts implements it). */
+export interface JournalHold {
+  /** Bytes appended since the journal was opened, as far as they are written. */
+  readonly appendedBytes: number
+  /** Removes nothing from this ordinal on, whatever bound is passed or disk is full, until it is told another. */
+  hold(from: number): void
 }
 
 /** What the service uses of the journal's reading side (journal/reader.ts implements it). */

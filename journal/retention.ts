@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import { isMissing, type FilePort } from './files.ts'
 import { saveMarks, type Marks } from './marks.ts'
 
-/** Committed segments stay at least this long, unless the disk is full. */
+/** Committed segments stay at least this long, unless the disk is full or `keep` says less. */
 const graceMs = 60_000
 const diskCheckMs = 1000
 
@@ -24,7 +24,7 @@ export interface RetentionLimits {
   readonly maxBytes: number
   readonly reserveBytes: number
   readonly whenFull: 'reject-new' | 'drop-oldest'
-  readonly keep: { readonly timeMs: number; readonly bytes: number }
+  readonly keep: { readonly timeMs: number; readonly bytes: number; readonly leastMs?: number }
 }
 
 export interface RetentionOptions {
@@ -34,7 +34,10 @@ export interface RetentionOptions {
   readonly limits: RetentionLimits
   readonly segments: readonly SealedSegment[]
   readonly marks: Marks
+  readonly heldFrom: number
   readonly monotonic: () => number
+  /** Called when `heldFrom` alone keeps a segment: `pressed` where space is wanted and not only a bound of `keep` passed. */
+  readonly onHeld: (pressed: boolean) => void
 }
 
 /** What retention needs to know of the segment that is being written, and of what is not written yet. */
@@ -56,6 +59,8 @@ export class Retention {
   committed: number
   /** Nothing at or above it goes by the bounds of `keep`: somebody may have to read it again. */
   keepFrom = Infinity
+  /** Nothing at or above it goes, whatever is passed, dropped or full. */
+  heldFrom: number
   /** Free disk space is below the reserve. */
   diskFull = false
   droppedRecords = 0
@@ -74,6 +79,7 @@ export class Retention {
     this.#segments = options.segments.map(segment => ({ ...segment, committedAtMs: undefined }))
     this.#marks = options.marks
     this.committed = options.marks.committedBelow
+    this.heldFrom = options.heldFrom
     this.#goneBelow = options.segments[0]?.first ?? Math.max(options.marks.committedBelow, options.marks.droppedBelow)
   }
 
@@ -184,9 +190,9 @@ export class Retention {
       // On the clock that is never set: a step of the other would let go of all at once, or of nothing for years.
       const ageMs = monotonic() - oldest.committedAtMs
       const past = ageMs > limits.keep.timeMs || this.#committedBytes() > limits.keep.bytes
-      const spare = past && ageMs >= graceMs && oldest.end <= this.keepFrom
+      const spare = past && ageMs >= (limits.keep.leastMs ?? graceMs) && oldest.end <= this.keepFrom
       const forced = removed === 0 && (this.diskFull || unsealed().refused)
-      if (!spare && !forced) break
+      if ((!spare && !forced) || this.#isHeld(oldest, forced)) break
       // First what says that nothing is missing; but a full disk may take no marks before a segment is gone.
       if (oldest.end > this.#marks.committedBelow) await this.saveCommitted().catch(() => undefined)
       // The newest segment is what says where the ordinals go on; before it goes, the marks must say so.
@@ -209,7 +215,7 @@ export class Retention {
       const over = this.uncommittedBytes(state) + state.pendingBytes > limits.maxBytes
       const forced = removed + dropped === 0 && (this.diskFull || state.refused)
       const oldest = this.#segments.find(segment => segment.end > this.committed)
-      if (oldest === undefined || this.#isPinned(oldest) || (!over && !forced)) return
+      if (oldest === undefined || this.#isPinned(oldest) || (!over && !forced) || this.#isHeld(oldest, true)) return
       await this.#saveMarks({ ...this.#marks, droppedBelow: Math.max(oldest.end, this.#marks.droppedBelow) })
       await this.#remove(oldest)
       if (this.droppedRecords === 0)
@@ -222,6 +228,12 @@ export class Retention {
   #isPinned(segment: SealedSegment): boolean {
     for (const { from } of this.#pins) if (segment.end > from) return true
     return false
+  }
+
+  #isHeld({ end }: SealedSegment, pressed: boolean): boolean {
+    if (end <= this.heldFrom) return false
+    this.#options.onHeld(pressed)
+    return true
   }
 
   #committedBytes(): number {

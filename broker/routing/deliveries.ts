@@ -166,13 +166,20 @@ export class Deliveries {
     }
   }
 
-  /** Puts back what was listed, in its order, before the session has a connection. */
-  restore({ packetId, released, kept, delivery }: ListedDelivery): void {
-    if (packetId > 0) {
-      this.#sent.set(packetId, { ...kept, delivery, released, current: false })
-      this.#lastId = packetId
-      this.#remember(delivery)
-    } else if (delivery !== undefined) this.#queue(delivery)
+  /** The packet id that was given out last; 0 before the first. */
+  get lastPacketId(): number {
+    return this.#lastId
+  }
+
+  /** Puts back what was listed, in its order, before the session has a connection. Ids go on behind the last one. */
+  restore(listed: Iterable<ListedDelivery>, lastPacketId: number): void {
+    for (const { packetId, released, kept, delivery } of listed) {
+      if (packetId > 0) {
+        this.#sent.set(packetId, { ...kept, delivery, released, current: false })
+        this.#remember(delivery)
+      } else if (delivery !== undefined) this.#queue(delivery)
+    }
+    this.#lastId = lastPacketId
   }
 
   get #nothingBefore(): boolean {

@@ -56,6 +56,8 @@ export class Router {
   #recipients: Session[] = []
   #next = 0
   #shareable: Delivery | undefined
+  /** Ordinal of the newest message that was retained or cleared, or given to a persistent session; −1 before the first. */
+  newestKept = -1
   /** Messages below this ordinal have been routed, or are being. */
   #routedBelow = 0
   #pumping = false
@@ -145,13 +147,6 @@ export class Router {
   release(durable: number): void {
     this.#durable = durable
     this.#pump()
-  }
-
-  /** Routes a message of the journal again, at the start: sessions are restored and have no connection. */
-  replay(message: Message): void {
-    this.#begin(message)
-    for (const session of this.#recipients) this.#deliver(message, session)
-    this.#finish()
   }
 
   /** Puts back a retained message. */
@@ -258,6 +253,7 @@ export class Router {
     for (const session of this.#recipients) this.#sendEarlier(session, topic)
     this.#routedBelow = ordinal + 1
     if (!message.retain) return
+    this.newestKept = ordinal
     if (message.payload.length === 0) this.retained.delete(topic)
     else if (!this.retained.set(message)) statistics.retainedDropped += 1
   }
@@ -286,8 +282,9 @@ export class Router {
   }
 
   /** At the lower QoS of both [MQTT-3.8.4-6]; RETAIN is 0 unless the subscription wants it as published [MQTT-3.3.1-9]. */
-  #deliver(message: Message, { match, deliveries, ended }: Session): void {
+  #deliver(message: Message, { match, deliveries, ended, persistent }: Session): void {
     if (ended) return
+    if (persistent) this.newestKept = message.ordinal
     const qos = match.qos < message.qos ? match.qos : message.qos
     const retain = message.retain && match.retainAsPublished
     const { identifiers } = match

@@ -75,6 +75,11 @@ export class Session {
     if (this.persistent) this.#shared.changes?.received(this.clientId, packetId, ordinal)
   }
 
+  /** Puts back the id of a publish from before a restart. */
+  restoreReceived(packetId: number, ordinal: number): void {
+    this.#receivedIds.set(packetId, ordinal)
+  }
+
   /** Its PUBREL came: the id is free. */
   release(packetId: number): void {
     if (this.#receivedIds.delete(packetId) && this.persistent) this.#shared.changes?.released(this.clientId, packetId)

@@ -98,11 +98,19 @@ export class Sessions {
     this.#wait(session, session.expirySeconds * 1000)
   }
 
-  /** Puts back a session as it was before a restart, without a connection. */
-  restore(clientId: string, expirySeconds: number, leftMs: number): Session | undefined {
-    const session = this.#create(clientId, expirySeconds)
-    if (session !== undefined) this.#wait(session, leftMs)
-    return session
+  /**
+   * Puts back a session as it was before a restart, without a connection, with what `fill` gives it. False when there is no
+   * room for it.
+   */
+  restore(
+    left: { readonly clientId: string; readonly expirySeconds: number; readonly leftMs: number },
+    fill: (session: Session) => void
+  ): boolean {
+    const session = this.#create(left.clientId, left.expirySeconds)
+    if (session === undefined) return false
+    fill(session)
+    this.#wait(session, left.leftMs)
+    return true
   }
 
   /** Looks at so many sessions whose expiry may have passed. */

@@ -1,5 +1,5 @@
 import { TidegateError } from '../../errors.ts'
-import type { AppendRecord, JournalState, JournalTail, JournalWriter, TailRecord } from '../../journal/record.ts'
+import type { AppendRecord, JournalHold, JournalState, JournalTail, JournalWriter, TailRecord } from '../../journal/record.ts'
 
 /** A record as the fake keeps it, decoded. */
 export interface KeptRecord {
@@ -20,7 +20,7 @@ export interface KeptRecord {
  * A journal in memory. With `auto` records are durable after 2 ms, with `immediate` before append returns (as with
  * `sync: none`), else when the test calls `sync`.
  */
-export class FakeJournal implements JournalWriter, JournalTail {
+export class FakeJournal implements JournalWriter, JournalTail, JournalHold {
   readonly uuid = '00000000-0000-4000-8000-000000000000'
   readonly records: KeptRecord[] = []
   durable: number
@@ -106,8 +106,12 @@ export class FakeJournal implements JournalWriter, JournalTail {
 
   commit(): void {}
 
-  async readTail(visit: (record: TailRecord) => void): Promise<void> {
-    for (const record of this.tail) if (record.packetId > 0) visit(record)
+  readonly appendedBytes = 0
+
+  hold(): void {}
+
+  async readTail(_from: number, visit: (record: TailRecord) => void): Promise<void> {
+    for (const record of this.tail) visit(record)
   }
 
   /** What is not durable is gone, as after a loss of power. */

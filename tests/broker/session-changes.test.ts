@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { KeptSessions, SessionOrigin } from '../../broker/routing/kept-sessions.ts'
 import type { SessionChanges } from '../../broker/routing/session-changes.ts'
 import { RoutingWorld } from './fake-subscriber.ts'
 import {
@@ -17,7 +18,7 @@ import {
 } from './raw-client.ts'
 
 /** Notes the changes it is told of; replies wait until the test says that they are durable. */
-class NotedChanges implements SessionChanges {
+class NotedChanges implements KeptSessions {
   readonly changes: string[] = []
   readonly #replies: (() => void)[] = []
 
@@ -36,6 +37,10 @@ class NotedChanges implements SessionChanges {
   settled: SessionChanges['settled'] = (clientId, { ordinal }) => this.#note('settled', clientId, ordinal)
   received: SessionChanges['received'] = (clientId, packetId, ordinal) => this.#note('received', clientId, packetId, ordinal)
   released: SessionChanges['released'] = (clientId, packetId) => this.#note('released', clientId, packetId)
+
+  async recall({ journal, visit }: SessionOrigin): Promise<void> {
+    await journal.readTail(Infinity, visit)
+  }
 
   whenDurable(reply: () => void): void {
     this.#replies.push(reply)
@@ -97,7 +102,7 @@ describe('changes of sessions', () => {
 
   test('are durable before the client hears of them, and what follows CONNECT waits for CONNACK', async () => {
     const changes = new NotedChanges()
-    await using served = await serveBroker({ sessionChanges: changes })
+    await using served = await serveBroker({ keptSessions: changes })
     using client = await RawClient.open(served.port)
     client.send(connect('s', { clean: false }), subscribe(1, ['a', 1]), pingreq, publish('a', 'x', { qos: 2, id: 7 }))
     await until(() => changes.waiting === 1, 'the session is there')
@@ -114,10 +119,11 @@ describe('changes of sessions', () => {
     changes.sync()
     await until(() => client.packets.includes('suback:1:1') && client.packets.includes('pubrec:7'), 'both are answered')
     client.send(pubrel(7), packet(0xa2, uint16(2), text('a')))
-    await until(() => changes.waiting === 1, 'UNSUBSCRIBE is handled')
+    await until(() => changes.waiting === 2, 'PUBREL and UNSUBSCRIBE are handled')
+    expect(client.packets).not.toContain('pubcomp:7')
     expect(client.packets).not.toContain('unsuback:2')
     changes.sync()
-    await until(() => client.packets.includes('unsuback:2'), 'it is answered')
+    await until(() => client.packets.includes('pubcomp:7') && client.packets.includes('unsuback:2'), 'they are answered')
     client.send(disconnect)
     await until(() => changes.changes.at(-1) === 'detached s', 'it is gone')
     // One that is refused meanwhile gets no CONNACK.
@@ -143,15 +149,19 @@ describe('what a session is owed', () => {
     world.publish('r', 'kept', { retain: true })
 
     const again = new RoutingWorld()
-    const restored = again.router.sessions.restore(session.clientId, session.expirySeconds, Number.POSITIVE_INFINITY)
+    const { clientId, expirySeconds } = session
+    again.router.sessions.restore({ clientId, expirySeconds, leftMs: Number.POSITIVE_INFINITY }, filled => {
+      for (const { subscription } of session.subscriptions.values()) again.router.restoreSubscription(filled, subscription)
+      filled.deliveries.restore(session.deliveries, session.deliveries.lastPacketId)
+    })
+    const restored = again.router.sessions.get(clientId)
     if (restored === undefined) throw new Error('no room')
-    for (const { subscription } of session.subscriptions.values()) again.router.restoreSubscription(restored, subscription)
-    for (const listed of session.deliveries) restored.deliveries.restore(listed)
     for (const message of world.router.retained) again.router.restoreRetained(message)
     expect([...restored.deliveries]).toEqual([...session.deliveries])
     expect(again.router.kept).toEqual(world.router.kept)
-    const [replayed] = [...world.router.retained]
-    if (replayed !== undefined) again.router.replay({ ...replayed, ordinal: replayed.ordinal + 1, topic: 'a', retain: false })
+    // Ordinals go on behind those of before.
+    for (let ordinal = 0; ordinal < 6; ordinal++) again.publish('b', 'nobody wants it')
+    again.publish('a', 'kept')
     const back = again.connect('s')
     await again.turns()
     expect(back.present).toBe(true)

@@ -126,7 +126,7 @@ export const statements = {
   'MQTT-3.14.4-3': pass('On DISCONNECT the will is discarded, not published'),
   'MQTT-4.1.0-1': deviation(
     'The session is stored for its entire duration',
-    'sessions are in memory: a restart of Tidegate ends them; and limits.sessions, limits.queuedMessages and limits.queuedBytes bound them'
+    'limits.sessions, limits.queuedMessages and limits.queuedBytes bound sessions'
   ),
   'MQTT-4.1.0-2': pass('A session lasts at least as long as its connection'),
   'MQTT-4.3.1-1': pass('QoS 0: sent with QoS 0 and DUP 0'),

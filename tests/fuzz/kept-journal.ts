@@ -58,6 +58,10 @@ export class KeptJournal implements JournalWriter, JournalTail {
 
   commit(): void {}
 
+  readonly appendedBytes = 0
+
+  hold(): void {}
+
   async readTail(): Promise<void> {}
 
   #sync(): void {

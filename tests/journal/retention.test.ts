@@ -338,3 +338,56 @@ test('a checkpoint that goes back behind what was removed gives no ordinal a sec
   await using journal = await openJournal(folder.path, options)
   expect(journal.head).toBe(5)
 })
+
+test('what is held stays although a bound of keep is passed, and goes when the hold moves on', async () => {
+  await using folder = await makeFolder()
+  const clocks = makeClocks()
+  const held: boolean[] = []
+  await using journal = await openJournal(folder.path, {
+    ...clocks.options,
+    segmentBytes: 100,
+    keep: { timeMs: 0, bytes: 0 },
+    heldFrom: 3,
+    onHeld: pressed => held.push(pressed)
+  })
+  for (let group = 0; group < 5; group++) await appendRecords(journal, 2)
+  journal.commit(10)
+  await tidied(journal)
+  expect(held).toEqual([])
+  clocks.pass(61_000)
+  journal.commit(10)
+  await tidied(journal)
+  expect(await firstsOf(folder.path)).toEqual([2, 4, 6, 8])
+  expect(new Set(held)).toEqual(new Set([false]))
+  journal.hold(8)
+  await tidied(journal)
+  expect(await firstsOf(folder.path)).toEqual([8])
+})
+
+test('what is held is not dropped by drop-oldest, nor for a full disk: the journal is full until the hold moves on', async () => {
+  await using folder = await makeFolder()
+  const files = new FaultyFiles()
+  const held: boolean[] = []
+  await using journal = await openJournal(folder.path, {
+    files: files.port,
+    segmentBytes: 1000,
+    maxBytes: 8000,
+    pendingBytes: 4000,
+    reserveBytes: 1000,
+    whenFull: 'drop-oldest',
+    heldFrom: 0,
+    onHeld: pressed => held.push(pressed)
+  })
+  while (journal.state === 'accepting') await appendRecords(journal, 1, 500)
+  expect([journal.state, journal.oldest, held.includes(true)]).toEqual(['full', 0, true])
+  files.freeBytes = 0
+  journal.commit(journal.head)
+  await tidied(journal)
+  expect(journal.oldest).toBe(0)
+  files.freeBytes = undefined
+  journal.commit(0)
+  journal.hold(5)
+  await until(() => journal.state === 'accepting', 'accepting')
+  expect(journal.oldest).toBeGreaterThan(0)
+  expect(journal.oldest).toBeLessThanOrEqual(5)
+})

@@ -13,7 +13,7 @@ type Seen = Readonly<Record<string, unknown>> & { readonly ordinal: number }
 /** What a visitor sees, copied: the views are good only until it returns. */
 async function tailOf(journal: Journal): Promise<readonly Seen[]> {
   const seen: Seen[] = []
-  await journal.readTail(record => {
+  await journal.readTail(Infinity, record => {
     const { ordinal, receivedMs } = record
     seen.push({ ...plain({ ...record, dup: false, will: false, received: undefined }), ordinal, receivedMs })
   })
@@ -24,10 +24,9 @@ function expected(ordinal: number, receivedMs: number, payloadBytes?: number): S
   return { ...plain(recordOf(ordinal, payloadBytes)), dup: false, will: false, ordinal, receivedMs }
 }
 
-/** Records of the fixture with a packet id; 0 has none. */
 const ordinals = (from: number, to: number): readonly number[] => Array.from({ length: to - from }, (_, index) => from + index)
 
-test('every record with a packet id that was there at the opening is visited, in order, as it was', async () => {
+test('every record that was there at the opening is visited, in order, as it was', async () => {
   await using folder = await makeFolder()
   const clock = (): number => 1_700_000_000_123
   {
@@ -39,7 +38,7 @@ test('every record with a packet id that was there at the opening is visited, in
   await appendRecords(journal, 5)
   const seen = await tailOf(journal)
   expect((await segmentPaths(folder.path)).length).toBeGreaterThan(5)
-  expect(seen).toEqual(ordinals(1, 200).map(ordinal => expected(ordinal, clock())))
+  expect(seen).toEqual(ordinals(0, 200).map(ordinal => expected(ordinal, clock())))
 })
 
 test('a payload with the marker of the journal, which is masked in the file, is visited as it was', async () => {
@@ -68,14 +67,39 @@ test('only the newest bytes are read, wherever in a segment they begin', async (
   const counts: number[] = []
   for (const bytes of [0, 1, 500, 1000, 3999, 4500, 9000, all, all * 2]) {
     const seen: number[] = []
-    await visitTail({ files: nodeFiles, folder: folder.path, marker, end: 120, bytes, visit: ({ ordinal }) => seen.push(ordinal) })
+    await visitTail({
+      files: nodeFiles,
+      folder: folder.path,
+      marker,
+      from: Infinity,
+      end: 120,
+      bytes,
+      visit: ({ ordinal }) => seen.push(ordinal)
+    })
     expect(seen).toEqual(ordinals(120 - seen.length, 120))
     counts.push(seen.length)
   }
   expect(counts).toEqual(counts.toSorted((a, b) => a - b))
   expect(counts.slice(0, 2)).toEqual([0, 0])
   expect(new Set(counts).size).toBeGreaterThan(6)
-  expect(counts.slice(-2)).toEqual([119, 119])
+  expect(counts.slice(-2)).toEqual([120, 120])
+})
+
+test('what lies before the newest bytes is visited from an ordinal on, and what is with it is all there', async () => {
+  await using folder = await makeFolder()
+  {
+    await using journal = await openJournal(folder.path, { segmentBytes: 4000 })
+    for (const _ of ordinals(0, 20)) await appendRecords(journal, 6)
+  }
+  const marker = (await loadMarks(nodeFiles, folder.path))?.marker ?? 0
+  for (const bytes of [0, 1, 500, 3000, 4500, 9000]) {
+    for (const from of [0, 1, 37, 60, 100, 101, 118, 119, 120]) {
+      const seen: number[] = []
+      await visitTail({ files: nodeFiles, folder: folder.path, marker, from, end: 120, bytes, visit: ({ ordinal }) => seen.push(ordinal) })
+      expect(seen).toEqual(ordinals(120 - seen.length, 120))
+      expect(seen[0] ?? 120).toBeLessThanOrEqual(from)
+    }
+  }
 })
 
 test('what a failed segment holds beyond the next one is not visited twice', async () => {
@@ -95,7 +119,7 @@ test('what a failed segment holds beyond the next one is not visited twice', asy
     expect(failed).toBe(true)
   }
   await using journal = await openJournal(folder.path)
-  expect((await tailOf(journal)).map(({ ordinal }) => ordinal)).toEqual(ordinals(1, 8))
+  expect((await tailOf(journal)).map(({ ordinal }) => ordinal)).toEqual(ordinals(0, 8))
 })
 
 test('blocks that come twice, or from a later segment, end nothing and bring no record a second time', async () => {
@@ -109,7 +133,7 @@ test('blocks that come twice, or from a later segment, end nothing and bring no 
   const own = bytes.subarray(segmentHeaderBytes)
   await writeFile(first, Buffer.concat([bytes.subarray(0, segmentHeaderBytes), later.subarray(segmentHeaderBytes), own, own]))
   await using journal = await openJournal(folder.path)
-  expect((await tailOf(journal)).map(({ ordinal }) => ordinal)).toEqual(ordinals(1, 24))
+  expect((await tailOf(journal)).map(({ ordinal }) => ordinal)).toEqual(ordinals(0, 24))
 })
 
 test('a damaged record and a segment that has gone cost only themselves', async () => {
@@ -125,7 +149,7 @@ test('a damaged record and a segment that has gone cost only themselves', async 
   await writeFile(first, bytes)
   await using journal = await openJournal(folder.path)
   const before = (await tailOf(journal)).map(({ ordinal }) => ordinal)
-  expect(before).toEqual(ordinals(1, 60).filter(ordinal => ordinal !== 3))
+  expect(before).toEqual(ordinals(0, 60).filter(ordinal => ordinal !== 3))
   // It goes between the list and the reading.
   const stat: FilePort['stat'] = async path => {
     const found = await nodeFiles.stat(path)
@@ -135,7 +159,7 @@ test('a damaged record and a segment that has gone cost only themselves', async 
   const marker = (await loadMarks(nodeFiles, folder.path))?.marker ?? 0
   const after: number[] = []
   const visit = ({ ordinal }: { readonly ordinal: number }): number => after.push(ordinal)
-  await visitTail({ files: { ...nodeFiles, stat }, folder: folder.path, marker, end: 60, visit })
+  await visitTail({ files: { ...nodeFiles, stat }, folder: folder.path, marker, from: Infinity, end: 60, visit })
   expect(after.length).toBeLessThan(before.length)
-  expect([after[0], after.at(-1)]).toEqual([1, 59])
+  expect([after[0], after.at(-1)]).toEqual([0, 59])
 })
