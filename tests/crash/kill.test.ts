@@ -43,7 +43,10 @@ describe(`${cycles} cycles of SIGKILL under load (${repeatedBy})`, () => {
           } catch (error) {
             throw new Error(`cycle ${cycle}, killed ${momentMs} ms after it was ready`, { cause: error })
           }
-          if (cycle % 25 === 0) console.log(`cycle ${cycle} of ${cycles}: ${recorder.acknowledged} readings acknowledged`)
+          if (cycle % 25 === 0) {
+            const failures = JSON.stringify([...recorder.failures])
+            console.log(`cycle ${cycle} of ${cycles}: ${recorder.acknowledged} readings acknowledged, given up by the client: ${failures}`)
+          }
         }
         await acknowledgedMore(recorder, 100)
         publishing.stop()

@@ -11,6 +11,8 @@ export interface Sent {
   readonly temperature: number
   readonly state: string
   acknowledged: boolean
+  /** The client gave it up: it may be there or not. */
+  failed: boolean
 }
 
 /** An item of GET /api/v1/query, as far as the comparison needs it. */
@@ -52,6 +54,8 @@ export class Recorder implements AsyncDisposable {
   readonly sent: Sent[] = []
   /** How often a connection ended, and a reconnect failed. */
   disconnects = 0
+  /** What the client said of publishes that it gave up, and how often. */
+  readonly failures = new Map<string, number>()
   /** Publishes that the client still tries to deliver. */
   #open = 0
   #acknowledged = 0
@@ -105,7 +109,8 @@ export class Recorder implements AsyncDisposable {
         tsMs: this.#startMs + seq,
         temperature: ((seq * 7919) % 100_000) / 1000,
         state: `state ${seq} of "${device}" \\ é`,
-        acknowledged: false
+        acknowledged: false,
+        failed: false
       }
       this.sent.push(reading)
       const payload = JSON.stringify({ ts: reading.tsMs, seq, temperature: reading.temperature, state: reading.state })
@@ -114,6 +119,8 @@ export class Recorder implements AsyncDisposable {
         this.#open--
         // Without an error the PUBACK (or PUBCOMP) is there.
         reading.acknowledged = error === undefined || error === null
+        reading.failed = !reading.acknowledged
+        if (reading.failed) this.failures.set(String(error), (this.failures.get(String(error)) ?? 0) + 1)
         if (reading.acknowledged) this.#acknowledged++
       })
     }
@@ -152,7 +159,8 @@ export class Recorder implements AsyncDisposable {
     const found = new Map<string, Item[]>()
     await collect(found, itemsOf(httpUrl, first.tsMs, last.tsMs + 1))
     const comparison = compared(readings, found, reading => acknowledged.has(reading), 'right')
-    const open = readings.findIndex(reading => !acknowledged.has(reading))
+    // One that the client gave up may be there or not, and nothing will change that.
+    const open = readings.findIndex(reading => !acknowledged.has(reading) && !reading.failed)
     // Never in the middle of a round of all devices: the next range begins with a whole one.
     this.#verified += Math.floor((open === -1 ? readings.length : open) / this.#clients.size) * this.#clients.size
     return comparison
