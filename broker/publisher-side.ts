@@ -144,6 +144,8 @@ export class PublisherSide implements PublishSource {
     const { acknowledgements, lastOrdinal } = this.#gate
     if (this.unacknowledged > 0 || original >= acknowledgements.durable) {
       acknowledgements.push(this, type, packetId, lastOrdinal)
+      // What is in front may be another PUBCOMP, and no commit to come.
+      this.#gate.releaseOverdue()
       return
     }
     this.#replyNow(type, packetId)
