@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -85,9 +85,13 @@ export class InfluxServer implements AsyncDisposable {
     await gone
   }
 
-  /** Stops the server's time: it answers nothing, and lives. */
-  pause(): void {
-    this.#child?.kill('SIGSTOP')
+  /** Stops the server's time: when it resolves, the server answers nothing, and lives. */
+  async pause(): Promise<void> {
+    const child = this.#child
+    if (child?.pid === undefined) return
+    child.kill('SIGSTOP')
+    // The signal is on its way: on a busy machine the server may answer once more. A system without /proc is not looked at.
+    while ((await stateOf(child.pid)) === 'running') await delay(5)
   }
 
   resume(): void {
@@ -140,4 +144,12 @@ export async function freePort(): Promise<number> {
   await new Promise(resolve => server.close(resolve))
   if (address === null || typeof address === 'string') throw new Error('no port')
   return address.port
+}
+
+/** Whether all threads of a process are stopped. */
+async function stateOf(pid: number): Promise<'running' | 'stopped'> {
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => [])
+  const states = await Promise.all(threads.map(async thread => await readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8').catch(() => '')))
+  // The name in parentheses may hold anything.
+  return states.some(stat => stat !== '' && !/^[Tt]/.test(stat.slice(stat.lastIndexOf(')') + 2))) ? 'running' : 'stopped'
 }

@@ -163,7 +163,7 @@ describeWith(['influxd'], 'a real InfluxDB', () => {
       leaving.abort()
       break
     }
-    server.pause()
+    await server.pause()
     const late = watched.write().catch((error: unknown) => error)
     expect(await late).toMatchObject({ code: 'TG_STORE_UNAVAILABLE' })
     server.resume()
