@@ -2,10 +2,10 @@ import { defineConfig } from 'vitest/config'
 
 /**
  * Suites by how long they take: `fast` is `npm test`; crash, faults and browser have commands of their own, and so have the
- * journal's simulation and its corruptions, which are in `fast` with few seeds, and the conformance suites, which can judge another
- * server too. The fuzzer is not.
+ * journal's simulation and its corruptions, which are in `fast` with few seeds. The fuzzer is not, nor are the conformance suites,
+ * which can judge another server too.
  */
-const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**', 'tests/fuzz/**']
+const slow = ['tests/crash/**', 'tests/faults/**', 'tests/browser/**', 'tests/fuzz/**', 'tests/conformance/**']
 
 export default defineConfig({
   test: {

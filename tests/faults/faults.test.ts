@@ -73,7 +73,18 @@ async function suite(files: readonly string[], ...options: readonly string[]): P
     const built = await run(['bin/build.mjs'])
     if (built.code !== 0) throw new Error(`the copy does not build:\n${built.output}`)
   }
-  return await run(['node_modules/vitest/vitest.mjs', 'run', '--project', 'fast', '--project', 'fuzz', ...options, ...files])
+  return await run([
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--project',
+    'fast',
+    '--project',
+    'fuzz',
+    '--project',
+    'conformance',
+    ...options,
+    ...files
+  ])
 }
 
 describe('planted faults', () => {
