@@ -15,7 +15,7 @@ export const metricTable = {
   tidegate_journal_accepting: {
     type: 'gauge',
     process: 'edge',
-    help: '1 while the journal takes records, 0 while it is full, failing or closed.'
+    help: '1 while the journal takes records, 0 while it is full, failing, behind or closed.'
   },
   tidegate_journal_appended_records_total: { type: 'counter', process: 'edge', help: 'Records appended.' },
   tidegate_journal_appended_bytes_total: { type: 'counter', process: 'edge', help: 'Bytes appended, frames included.' },
@@ -68,7 +68,7 @@ export const metricTable = {
   // mqtt
   tidegate_mqtt_connections: { type: 'gauge', process: 'edge', help: 'MQTT clients that are connected.' },
   tidegate_mqtt_sockets: { type: 'gauge', process: 'edge', help: 'Open MQTT sockets, with those that have not said who they are.' },
-  tidegate_mqtt_sockets_paused: { type: 'gauge', process: 'edge', help: 'MQTT sockets that are not read because their publishes wait.' },
+  tidegate_mqtt_sockets_paused: { type: 'gauge', process: 'edge', help: 'MQTT sockets that are not read because their next packet waits.' },
   tidegate_mqtt_held_bytes: { type: 'gauge', process: 'edge', help: 'Bytes read on behind waiting publishes, and of unfinished packets.' },
   tidegate_mqtt_sockets_waiting: {
     type: 'gauge',
@@ -108,8 +108,16 @@ export const metricTable = {
     process: 'edge',
     help: 'QoS 2 publishes of all sessions whose PUBREL has not come, bounded at 4,096 a session or four times limits.inFlight.'
   },
-  tidegate_mqtt_topic_alias_bytes: { type: 'gauge', process: 'edge', help: 'Bytes of topics behind the topic aliases of MQTT 5 clients.' },
-  tidegate_mqtt_wills_delayed: { type: 'gauge', process: 'edge', help: 'Wills of MQTT 5 clients whose delay is not over.' },
+  tidegate_mqtt_topic_alias_bytes: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Bytes of topics behind the topic aliases of MQTT 5 clients, bounded at 16 MiB.'
+  },
+  tidegate_mqtt_wills_delayed: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Wills of MQTT 5 clients whose delay is not over, bounded at 10,000 and 16 MiB; over that the oldest is published early.'
+  },
   tidegate_mqtt_unacknowledged: { type: 'gauge', process: 'edge', help: 'Acknowledgements that wait for the disk.' },
   tidegate_mqtt_subscriptions: { type: 'gauge', process: 'edge', help: 'Subscriptions of connected clients.' },
   tidegate_mqtt_retained: { type: 'gauge', process: 'edge', help: 'Retained messages.' },
@@ -151,7 +159,7 @@ export const metricTable = {
   tidegate_mqtt_publishes_refused_total: {
     type: 'counter',
     process: 'edge',
-    help: 'Publishes against the rules; each closed its connection.'
+    help: 'Publishes against the rules; each closed its connection or was answered with a reason code.'
   },
   tidegate_mqtt_wills_total: { type: 'counter', process: 'edge', help: 'Wills published.' },
   tidegate_mqtt_received_bytes_total: { type: 'counter', process: 'edge', help: 'Bytes read from MQTT sockets.' },
@@ -160,7 +168,7 @@ export const metricTable = {
   tidegate_mqtt_dropped_total: {
     type: 'counter',
     process: 'edge',
-    help: 'Messages that subscribers did not get, and wills not published, because a bound was reached, by kind.',
+    help: 'Messages that subscribers did not get (offline, slow, expired, oversized) or that were not retained, and wills not published, by kind.',
     labels: ['kind']
   },
 
@@ -174,7 +182,7 @@ export const metricTable = {
   tidegate_sessions_accepting: {
     type: 'gauge',
     process: 'edge',
-    help: '1 while changes of sessions can be written, 0 while their disk is full or fails.'
+    help: '1 while changes of sessions can be written, 0 while their disk is full, fails or is behind.'
   },
   tidegate_sessions_waiting_replies: {
     type: 'gauge',

@@ -2,11 +2,11 @@ import type { Logger } from 'pino'
 import type { Config } from '../config.ts'
 import { TidegateError } from '../errors.ts'
 import type { JournalHold, JournalTail, JournalWriter } from '../journal/record.ts'
-import type { ConnectionsChange } from './connection-changes.ts'
 import { Connection } from './connection.ts'
 import { Gate, notTaken } from './gate.ts'
 import type { Publish } from './gate.ts'
 import { Listener } from './listener.ts'
+import type { ConnectionsChange } from './presence.ts'
 import { Refusals } from './refusals.ts'
 import type { Refusal } from './refusals.ts'
 import { Router } from './routing/router.ts'
@@ -16,7 +16,7 @@ import type { BrokerStatistics } from './statistics.ts'
 import type { BlockReason } from './waiting.ts'
 import { topicNameFault } from './packets/topics.ts'
 
-export type { ConnectionsChange } from './connection-changes.ts'
+export type { ConnectionsChange } from './presence.ts'
 export type { Refusal } from './refusals.ts'
 export type { BrokerStatistics } from './statistics.ts'
 
@@ -236,8 +236,8 @@ export class Broker {
 
   /**
    * Takes a publish as if it had come with QoS 1, and resolves with its ordinal when it is durable.
-   * @throws TidegateError TG_PARAMETER_INVALID or TG_BODY_TOO_LARGE (reject); TG_JOURNAL_FULL, TG_JOURNAL_FAILING,
-   *   TG_JOURNAL_CLOSED or TG_EDGE_BUSY (retry)
+   * @throws TidegateError TG_PARAMETER_INVALID or TG_BODY_TOO_LARGE (reject); TG_JOURNAL_BEHIND, TG_JOURNAL_FULL,
+   *   TG_JOURNAL_FAILING, TG_JOURNAL_CLOSED or TG_EDGE_BUSY (retry)
    */
   async accept(publish: ForeignPublish): Promise<number> {
     const topic = Buffer.from(publish.topic)

@@ -8,14 +8,14 @@ import type { AppendRecord, JournalHold, JournalTail, JournalWriter, TailRecord 
 import { accessFault } from './access.ts'
 import { Acknowledgements } from './acknowledgements.ts'
 import { utf8, viewOf } from './byte-views.ts'
-import { ConnectionChanges } from './connection-changes.ts'
-import type { ConnectionsChange } from './connection-changes.ts'
 import type { Connection } from './connection.ts'
 import { DurableWaiters } from './durable-waiters.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { KeepAlive } from './keep-alive.ts'
 import type { PublishPacket } from './packets/publish-packet.ts'
 import type { Fault } from './packets/reason-codes.ts'
+import { Presence } from './presence.ts'
+import type { ConnectionsChange } from './presence.ts'
 import type { PublisherHost } from './publisher-side.ts'
 import { Rates } from './rates.ts'
 import type { Refusals } from './refusals.ts'
@@ -86,7 +86,7 @@ export class Gate {
   readonly #wills: Wills
   readonly #connections = new Set<Connection>()
   readonly #keepAlive: KeepAlive
-  readonly #changes: ConnectionChanges
+  readonly #presence: Presence
   readonly #durableWaiters = new DurableWaiters()
   readonly #detach: (() => void)[]
   /** One object for all records: append copies. */
@@ -94,7 +94,7 @@ export class Gate {
 
   constructor(options: GateOptions) {
     this.#options = options
-    this.#changes = new ConnectionChanges(options.onConnections)
+    this.#presence = new Presence(options.onConnections)
     this.#journal = options.journal
     this.router = options.router
     this.limits = options.limits
@@ -196,7 +196,7 @@ export class Gate {
   connected(connection: Connection): void {
     this.statistics.connectsAccepted += 1
     this.statistics.connections += 1
-    this.#changes.note(connection.clientId, true)
+    this.#presence.note(connection.clientId, true)
   }
 
   disconnected(connection: Connection, session: Session | undefined, wasOpen: boolean): void {
@@ -205,7 +205,7 @@ export class Gate {
     if (session?.connection === connection) this.router.sessions.detach(session)
     if (!wasOpen) return
     this.statistics.connections -= 1
-    this.#changes.note(connection.clientId, false)
+    this.#presence.note(connection.clientId, false)
   }
 
   countRefusal(address: string, clientId: string | undefined, reason: string): void {

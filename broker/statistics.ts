@@ -25,7 +25,7 @@ export interface BrokerStatistics {
   resends: number
   /** Publishes forgotten because of a bound before they were too old to be sent again. */
   rememberedEvicted: number
-  /** Publishes that were against the rules; each closed its connection. */
+  /** Publishes that were against the rules; each closed its connection or was answered with a reason code. */
   publishesRefused: number
   wills: number
   willsDropped: number

@@ -67,7 +67,11 @@ export const configTable = {
     about: 'Who is served without credentials, over MQTT and HTTP: this machine, everybody or nobody.'
   },
 
-  'limits.connections': { ...count, default: 20_000, about: 'MQTT connections in total.' },
+  'limits.connections': {
+    ...count,
+    default: 20_000,
+    about: 'MQTT connections in total, those that broke unnoticed with them; more are refused. Twice the number of devices is enough.'
+  },
   'limits.connectionsPerAddress': { ...count, default: 20_000, about: 'MQTT connections from one address.' },
   'limits.acceptsPerSecond': { ...count, default: 5000, about: 'New MQTT connections a second; above it accepting waits.' },
   'limits.inFlight': {
@@ -75,7 +79,8 @@ export const configTable = {
     min: 1,
     max: 65_535,
     default: 1000,
-    about: 'Publishes of one connection that wait for their acknowledgement; above it the connection is not read.'
+    about:
+      'Publishes of one connection that wait for their acknowledgement; above it the connection is not read. The receive maximum of MQTT 5.'
   },
   'limits.messagesPerSecond': {
     ...count,
@@ -111,9 +116,17 @@ export const configTable = {
     about: 'Publishes of QoS 1 and 2 remembered for ten minutes, so that one sent again is stored once; above it the oldest are forgotten.'
   },
   'limits.rememberedBytes': { ...size, default: '32MiB', about: 'Memory for them, at 52 bytes a publish and 256 a client.' },
-  'limits.sessions': { ...count, default: 10_000, about: 'Persistent sessions in total.' },
+  'limits.sessions': {
+    ...count,
+    default: 10_000,
+    about: 'Persistent sessions in total; at the limit one that is empty and has no connection makes room.'
+  },
   'limits.queuedMessages': { ...count, default: 1000, about: 'Messages that wait for one offline session or one slow subscriber.' },
-  'limits.queuedBytes': { ...size, default: '128MiB', about: 'Bytes of the messages that wait for all persistent sessions together.' },
+  'limits.queuedBytes': {
+    ...size,
+    default: '128MiB',
+    about: 'Bytes of the messages kept for all sessions together: those that wait, and those that a persistent one has not acknowledged.'
+  },
   'limits.series': { ...count, default: 1_000_000, about: 'Series (source and field) in total; new ones above it become dead letters.' },
   'limits.seriesPerDevice': { ...count, default: 2000, about: 'Series of one device.' },
   'limits.payloadDepth': { kind: 'integer', min: 1, max: 64, default: 8, about: 'Nesting of a payload; a deeper one is a dead letter.' },

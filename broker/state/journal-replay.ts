@@ -1,4 +1,5 @@
 import type { TailRecord } from '../../journal/record.ts'
+import { utf8 } from '../byte-views.ts'
 import type { Message } from '../routing/message.ts'
 import { SubscriptionTrie } from '../routing/subscription-trie.ts'
 import type { Subscription } from '../routing/subscription.ts'
@@ -219,8 +220,4 @@ export class JournalReplay {
     own?.delete(filter)
     this.#index.remove(filter, subscriber)
   }
-}
-
-function utf8(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
 }

@@ -9,8 +9,8 @@
  * A new snapshot follows when 32 MiB were added to the journal, or the changes have grown larger than the snapshot, or the
  * journal needs the space that is held for it. Where nothing was retained or queued meanwhile, an entry says so instead.
  *
- * A log that takes no entry, because its disk is full or fails, leaves everything working; answers wait, as those of publishes
- * do. What it missed is made up by a whole snapshot as soon as it takes entries again.
+ * A log that takes no entry, because its disk is full or fails, leaves what is connected working; answers wait, those to CONNECT
+ * too, as those of publishes do. What it missed is made up by a whole snapshot as soon as it takes entries again.
  */
 import type { JournalState } from '../../journal/record.ts'
 import { Repeating } from '../../journal/repeating.ts'
@@ -47,7 +47,7 @@ export interface SessionStateStats {
 }
 
 const mebibyte = 1024 * 1024
-/** Half of what the journal may be ahead, so that it is not more when the snapshot is written. */
+/** Half of what the journal is to be ahead at most: as much may come while the snapshot is written, or more where the disk is slow. */
 const snapshotAfterBytes = 32 * mebibyte
 const leastChangeBytes = 8 * mebibyte
 const mostChangeBytes = 32 * mebibyte

@@ -5,7 +5,7 @@ export interface ConnectionsChange {
 }
 
 /** Who came and who went, told at most once a turn; of a client that did both, the last. */
-export class ConnectionChanges {
+export class Presence {
   readonly #tell: (change: ConnectionsChange) => void
   #changes = new Map<string, boolean>()
 
