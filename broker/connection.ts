@@ -298,6 +298,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
   }
 
   #handleFilters(subscribe: boolean): boolean {
+    if (this.#subscriber?.mustWait(this.#gate.limits.inFlight) === true) return this.#intake.block('inFlight')
     const { buffer, bodyStart, bodyEnd } = this.#intake.parser
     if (this.#level === 5) return this.#handleFilters5(subscribe)
     const list = subscribe ? decodeSubscribe(buffer, bodyStart, bodyEnd) : decodeUnsubscribe(buffer, bodyStart, bodyEnd)

@@ -14,6 +14,7 @@ import type { Outbound } from './outbound.ts'
 import type { Delivery, Subscriber } from './routing/delivery.ts'
 import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
+import type { BlockReason } from './waiting.ts'
 import { plainSubscription } from './routing/subscription.ts'
 
 /** SUBACK's return code for a filter that is refused [MQTT-3.9.3-2]. */
@@ -26,6 +27,8 @@ const sentAtOnce = 4
 export interface SubscriberHost {
   readonly closed: boolean
   violate(fault: Fault): void
+  /** Goes on with the packet that blocked, when it blocked for this reason. */
+  unblock(reason: BlockReason): void
 }
 
 interface SubscriberOptions {
@@ -52,6 +55,9 @@ export class SubscriberSide implements Subscriber {
   /** Of a client of MQTT 5. */
   readonly #publishes5: PublishesOut5 | undefined
   #connackSent = false
+  /** SUBACKs and UNSUBACKs that wait for the disk. */
+  #unanswered = 0
+  #waitsForAnswers = false
 
   constructor(options: SubscriberOptions) {
     this.#host = options.host
@@ -72,6 +78,12 @@ export class SubscriberSide implements Subscriber {
 
   get full(): boolean {
     return this.#out.waitingBytes > this.#router.maxOutboundBytes
+  }
+
+  /** True when so many answers wait for the disk that the next SUBSCRIBE or UNSUBSCRIBE has to, blocked as `inFlight`. */
+  mustWait(limit: number): boolean {
+    this.#waitsForAnswers = this.#unanswered >= limit
+    return this.#waitsForAnswers
   }
 
   /** Sends CONNACK 0, and what the session is owed behind it. */
@@ -176,9 +188,16 @@ export class SubscriberSide implements Subscriber {
       this.#host.violate(endings.maximumPacketSize)
       return
     }
+    this.#unanswered += 1
     this.#router.whenDurable(() => {
-      if (!this.#host.closed) this.#out.reply(packet)
+      this.#unanswered -= 1
+      if (this.#host.closed) return
+      this.#out.reply(packet)
       this.#out.flush()
+      if (!this.#waitsForAnswers) return
+      this.#waitsForAnswers = false
+      // After the others that this made durable.
+      setImmediate(() => this.#host.unblock('inFlight'))
     })
   }
 }

@@ -187,4 +187,26 @@ describe('what a session is owed', () => {
     changes.sync()
     expect((await client.received(7)).slice(4)).toEqual(['pubcomp:1', 'pubcomp:2', 'pubcomp:3'])
   })
+
+  test('answers to SUBSCRIBE that wait are bounded: the next one waits unread, a ping behind it does not', async () => {
+    const changes = new NotedChanges()
+    await using served = await serveBroker({ keptSessions: changes, limits: { inFlight: 2 } })
+    using client = await RawClient.open(served.port)
+    client.send(connect('s', { clean: false }))
+    await until(() => changes.waiting === 1, 'the session is there')
+    changes.sync()
+    client.send(...[1, 2, 3, 4, 5].map(id => subscribe(id, ['a', 1])), packet(0xa2, uint16(6), text('a')), pingreq)
+    await client.received(2)
+    expect([client.packets.at(-1), changes.waiting]).toEqual(['pingresp', 2])
+    for (const [waiting, answered] of [
+      [2, 4],
+      [2, 6],
+      [0, 8]
+    ] as const) {
+      changes.sync()
+      await client.received(answered)
+      await until(() => changes.waiting === waiting, 'the next are handled')
+    }
+    expect(client.packets.slice(2)).toEqual([...[1, 2, 3, 4, 5].map(id => `suback:${id}:1`), 'unsuback:6'])
+  })
 })

@@ -216,5 +216,19 @@ export const edgeFaults: readonly Fault[] = [
     find: 'if (router.subscriptionsGeneration !== this.#generation) {',
     replace: 'if (this.#generation < 0) {',
     caughtBy: ['tests/broker/topic-interest.test.ts']
+  },
+  {
+    name: 'answers to SUBSCRIBE that wait for the disk are not bounded',
+    file: 'broker/subscriber-side.ts',
+    find: 'this.#waitsForAnswers = this.#unanswered >= limit\n',
+    replace: 'this.#waitsForAnswers = limit < 0\n',
+    caughtBy: ['tests/broker/session-changes.test.ts']
+  },
+  {
+    name: 'PUBCOMPs that wait for one another wait for another commit',
+    file: 'broker/publisher-side.ts',
+    find: '      this.#gate.releaseOverdue()\n',
+    replace: '',
+    caughtBy: ['tests/broker/session-changes.test.ts']
   }
 ]

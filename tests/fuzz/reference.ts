@@ -112,6 +112,8 @@ export class Reference {
       while (verdict.end === 'open') {
         const frame = frameOf(rest, sitting === undefined ? strangerBytes : this.#limits.maxPacketBytes, sitting?.level === 3)
         if (frame === undefined) {
+          // Its first byte says what the first packet is, whether its end comes or not.
+          if (sitting === undefined && rest.length > 0 && rest[0] !== 0x10) throw new Violation('first packet is not CONNECT')
           verdict.unfinished = rest.length
           break
         }
