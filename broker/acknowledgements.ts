@@ -9,7 +9,7 @@ export const acknowledgement = { puback: 0x40, pubrec: 0x50, pubcomp: 0x70 } as 
  * releases to one connection leaves in one write.
  *
  * A ring of three parallel arrays instead of an object per message: 20 bytes each and nothing for the collector. It
- * doubles when full; every connection is bounded by its in-flight window.
+ * doubles when it is full of what is waited for; every connection is bounded by its in-flight window.
  */
 export class Acknowledgements {
   #ordinals = new Float64Array(1024)
@@ -40,7 +40,7 @@ export class Acknowledgements {
    * code of MQTT 5 in its second byte.
    */
   push(publisher: PublisherSide, type: number, packetId: number, ordinal: number): void {
-    if (this.#count === this.#ordinals.length) this.#grow()
+    if (this.#count === this.#ordinals.length) this.#makeRoom()
     const at = (this.#front + this.#count) & (this.#ordinals.length - 1)
     this.#ordinals[at] = ordinal
     this.#packets[at] = (type << 16) | packetId
@@ -71,20 +71,37 @@ export class Acknowledgements {
     return released
   }
 
-  #grow(): void {
+  /**
+   * Leaves out what nobody waits for any more, and doubles when that is less than half: while the disk fails, connections
+   * that end and come again must not fill it.
+   */
+  #makeRoom(): void {
     const size = this.#ordinals.length
-    const ordinals = new Float64Array(size * 2)
-    const packets = new Uint32Array(size * 2)
-    const publishers: (PublisherSide | undefined)[] = Array.from({ length: size * 2 })
-    for (let index = 0; index < this.#count; index++) {
+    const count = this.#count
+    let live = 0
+    for (let index = 0; index < count; index++) if (isLive(this.#publishers[(this.#front + index) & (size - 1)])) live += 1
+    const newSize = live * 2 > size ? size * 2 : size
+    const ordinals = new Float64Array(newSize)
+    const packets = new Uint32Array(newSize)
+    const publishers: (PublisherSide | undefined)[] = Array.from({ length: newSize })
+    let next = 0
+    for (let index = 0; index < count; index++) {
       const at = (this.#front + index) & (size - 1)
-      ordinals[index] = this.#ordinals[at] ?? 0
-      packets[index] = this.#packets[at] ?? 0
-      publishers[index] = this.#publishers[at]
+      const publisher = this.#publishers[at]
+      if (!isLive(publisher)) continue
+      ordinals[next] = this.#ordinals[at] ?? 0
+      packets[next] = this.#packets[at] ?? 0
+      publishers[next] = publisher
+      next += 1
     }
     this.#ordinals = ordinals
     this.#packets = packets
     this.#publishers = publishers
     this.#front = 0
+    this.#count = next
   }
+}
+
+function isLive(publisher: PublisherSide | undefined): boolean {
+  return publisher !== undefined && !publisher.host.closed
 }

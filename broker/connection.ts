@@ -97,7 +97,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
 
   expire(): void {
     if (this.#state === 'connect') this.refuse(endings.noConnect)
-    else this.finish(endings.keepAlive)
+    else this.finish(this.#intake.inputEnded ? endings.closedByClient : endings.keepAlive)
   }
 
   /** Goes on with the packet that blocked, when it blocked for this reason. */

@@ -3,6 +3,7 @@ import { endings } from './endings.ts'
 import type { Ending } from './endings.ts'
 import type { Gate } from './gate.ts'
 import type { Holder } from './held-bytes.ts'
+import { ticksOf } from './keep-alive.ts'
 import type { Outbound } from './outbound.ts'
 import { FrameParser, frameStatus } from './packets/frame-parser.ts'
 import { listenToBytes } from './shared-read-socket.ts'
@@ -15,6 +16,9 @@ const unauthenticatedBytes = 65_536
 const connectHeader = 0x10
 
 const publishType = 3
+/** How long a client that has ended its side is kept, while its CONNACK or a packet before the end waits. */
+const openingEndedTicks = ticksOf(5000)
+const endedTicks = ticksOf(60_000)
 
 export const pingResponse = Buffer.from([0xd0, 0x00])
 
@@ -26,6 +30,8 @@ export interface IntakeHost extends Waiter, Holder {
   readonly state: ConnectionState
   /** Round of the last packet. */
   lastTick: number
+  /** Rounds without a packet after which it is over. */
+  silentTicks: number
   /** Handles the packet that the parser is at; false when it blocked the connection or closed it. */
   handle(header: number): boolean
   finish(ending: Ending): void
@@ -64,9 +70,13 @@ export class Intake {
     return this.#blocked
   }
 
-  /** A client that does not read its replies has no excuse. */
+  get inputEnded(): boolean {
+    return this.#inputEnded
+  }
+
+  /** A client that does not read its replies has no excuse, and one that has ended its side sends nothing. */
   get standsStill(): boolean {
-    return this.#paused && this.#blocked !== 'replies'
+    return this.#paused && this.#blocked !== 'replies' && !this.#inputEnded
   }
 
   /** Begins to read. */
@@ -120,6 +130,7 @@ export class Intake {
     this.#inputEnded = true
     // What waits behind a blocked publish is still the client's word: a publisher may send and leave.
     if (this.#blocked === undefined) this.#host.finish(endings.closedByClient)
+    else this.#host.silentTicks = this.#host.state === 'opening' ? openingEndedTicks : endedTicks
   }
 
   #drain(): void {

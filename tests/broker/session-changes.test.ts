@@ -5,6 +5,7 @@ import { RoutingWorld } from './fake-subscriber.ts'
 import {
   connect,
   disconnect,
+  fakeIntervals,
   packet,
   pingreq,
   publish,
@@ -208,5 +209,21 @@ describe('what a session is owed', () => {
       await until(() => changes.waiting === waiting, 'the next are handled')
     }
     expect(client.packets.slice(2)).toEqual([...[1, 2, 3, 4, 5].map(id => `suback:${id}:1`), 'unsuback:6'])
+  })
+
+  test('a client that ends its side while its CONNACK waits leaves no socket behind', async () => {
+    using clock = fakeIntervals()
+    await using served = await serveBroker({ keptSessions: new NotedChanges() })
+    for (const id of ['one', 'two']) {
+      using client = await RawClient.open(served.port)
+      client.send(connect(id, { clean: false, keepAlive: 0 }))
+      client.socket.end()
+      await until(() => served.broker.stats.bytesReceived > 0, 'CONNECT is there')
+    }
+    await until(() => {
+      clock.advance(250)
+      return served.broker.stats.sockets === 0
+    }, 'both sockets are closed')
+    expect(served.broker.connectedClientIds()).toEqual([])
   })
 })
