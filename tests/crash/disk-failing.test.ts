@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { FaultyCalls } from '../harness/faulty-calls.ts'
 import { Flood } from '../harness/flood.ts'
 import { rssBoundBytes, watchMemory } from '../harness/memory.ts'
-import { becomesReady, outageSeen, readMetric, refuses } from '../harness/operations.ts'
+import { becomesReady, givesReason, outageSeen, readMetric, refuses } from '../harness/operations.ts'
 import { Recorder } from '../harness/recorder.ts'
 import { describeWith } from '../harness/servers.ts'
 import { acknowledgedMore, expectAllThere, publishSteadily, settled } from '../harness/settled.ts'
@@ -115,7 +115,7 @@ describeWith(['strace'], 'a disk that fails while Tidegate runs', () => {
       const floods = Array.from({ length: 8 }, (_, index) => {
         return new Flood({ port, clientId: `flood-${index}`, qos: 1, publishes: 10_000, payloadBytes: 4_096 })
       })
-      await refuses(tidegate, 'TG_JOURNAL_FULL')
+      await givesReason(tidegate, 'TG_JOURNAL_BEHIND')
       await using pinging = new Flood({ port, clientId: 'pinging', qos: 1, publishes: 1, payloadBytes: 10 })
       await eventually('a PINGREQ is answered', () => (pinging.pingResponses > 0 ? true : undefined))
       expect(pinging.acknowledged).toBe(0)

@@ -27,11 +27,16 @@ export async function refuses(tidegate: Tidegate, code: string): Promise<void> {
 
 /** Resolves when the service says that its store is away, and that publishes are taken all the same. */
 export async function outageSeen(tidegate: Tidegate): Promise<void> {
+  await givesReason(tidegate, 'TG_STORE_UNAVAILABLE')
+}
+
+/** Resolves when /readyz is 200 and gives this reason among others. */
+export async function givesReason(tidegate: Tidegate, code: string): Promise<void> {
   await eventually(
-    'the outage is a reason, not a refusal',
+    `/readyz is 200 with ${code}`,
     async () => {
       const { status, codes } = await readReadiness(tidegate)
-      return status === 200 && codes.includes('TG_STORE_UNAVAILABLE') ? true : undefined
+      return status === 200 && codes.includes(code) ? true : undefined
     },
     30_000
   )
