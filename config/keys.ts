@@ -80,7 +80,7 @@ export const configTable = {
     max: 65_535,
     default: 1000,
     about:
-      'Publishes of one connection that wait for their acknowledgement; above it the connection is not read. The receive maximum of MQTT 5.'
+      'Publishes of one connection that wait for their acknowledgement; above it the connection is not read. The receive maximum of MQTT 5. As many are sent to a subscriber that has not acknowledged them, or fewer where it takes fewer.'
   },
   'limits.messagesPerSecond': {
     ...count,
@@ -125,7 +125,8 @@ export const configTable = {
   'limits.queuedBytes': {
     ...size,
     default: '128MiB',
-    about: 'Bytes of the messages kept for all sessions together: those that wait, and those that a persistent one has not acknowledged.'
+    about:
+      'Bytes of the messages kept for all sessions together: those that wait, and those that are not acknowledged. Of these, clean sessions may have as many again.'
   },
   'limits.series': { ...count, default: 1_000_000, about: 'Series (source and field) in total; new ones above it become dead letters.' },
   'limits.seriesPerDevice': { ...count, default: 2000, about: 'Series of one device.' },
