@@ -80,7 +80,14 @@ export const configTable = {
     max: 65_535,
     default: 1000,
     about:
-      'Publishes of one connection that wait for their acknowledgement; above it the connection is not read. The receive maximum of MQTT 5. As many are sent to a subscriber that has not acknowledged them, or fewer where it takes fewer.'
+      'Publishes of one connection that wait for their acknowledgement; above it the connection is not read. The receive maximum of MQTT 5.'
+  },
+  'limits.sendWindow': {
+    kind: 'integer',
+    min: 1,
+    max: 65_535,
+    default: 10_000,
+    about: 'Messages of QoS 1 and 2 sent to one subscriber that it has not acknowledged; fewer where its own receive maximum is less.'
   },
   'limits.messagesPerSecond': {
     ...count,

@@ -5,7 +5,7 @@
  * as the subscriber's socket and its send window have room; nothing overtakes, whatever its QoS. When a connection
  * begins, all that was sent and is not settled is sent again, in its order, before anything that waits [MQTT-4.4.0-1].
  *
- * The send window is what the client takes at once, or `limits.inFlight` where that is less; sending fewer than it takes is
+ * The send window is what the client takes at once, or `limits.sendWindow` where that is less; sending fewer than it takes is
  * allowed [MQTT-3.3.4-9]. A message is in it until it is settled, also past PUBREC.
  *
  * Bounds: `limits.queuedMessages` wait for a session, of a connected one as many as it may be behind (and what waited when
@@ -198,11 +198,11 @@ export class Deliveries {
 
   #hasRoom(subscriber: Subscriber, qos: number): boolean {
     if (qos === 0) return true
-    return this.#windowOpen(subscriber) && this.#sent.size < this.#shared.inFlight && !this.#sentTooMuch
+    return this.#windowOpen(subscriber) && this.#sent.size < this.#shared.sendWindow && !this.#sentTooMuch
   }
 
   #windowOpen({ receiveMaximum }: Subscriber): boolean {
-    return this.#current < receiveMaximum && this.#current < this.#shared.inFlight
+    return this.#current < receiveMaximum && this.#current < this.#shared.sendWindow
   }
 
   /** True when no more may be sent because of what all sessions have not settled, of which this one has its part. */

@@ -35,7 +35,7 @@ export interface DeliveriesShared {
   /** Messages that wait for one session at most. */
   readonly queuedMessages: number
   /** Messages that are sent to one session and not settled at most; no more than there are packet ids. */
-  readonly inFlight: number
+  readonly sendWindow: number
   /** Bytes that wait for, or are not acknowledged by, all sessions. */
   readonly queuedBytes: number
   /** Bytes that wait for one connected session, beyond what its socket holds. */

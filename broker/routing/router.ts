@@ -71,7 +71,7 @@ export class Router {
     this.retained = new RetainedMessages({ messages: limits.retained, bytes: limits.retainedBytes, now: monotonic })
     this.#shared = {
       queuedMessages: limits.queuedMessages,
-      inFlight: limits.inFlight,
+      sendWindow: limits.sendWindow,
       queuedBytes: limits.queuedBytes,
       connectedBytes: this.maxOutboundBytes,
       statistics,

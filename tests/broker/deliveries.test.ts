@@ -61,7 +61,7 @@ class Client {
     const { sent, ids } = this.#connected?.subscriber ?? { sent: [], ids: [] }
     for (; this.#read < sent.length; this.#read++) this.#take(sent[this.#read] ?? '', ids[this.#read] ?? 0)
     const current = sent.filter(described => /^a:[12]/.test(described)).length
-    const window = Math.min(this.receiveMaximum, this.world.inFlight)
+    const window = Math.min(this.receiveMaximum, this.world.sendWindow)
     if (this.#connected !== undefined) expect(current - this.#settled).toBeLessThanOrEqual(window)
   }
 
@@ -130,8 +130,8 @@ describe('what a session is owed', () => {
         fc.array(step, { maxLength: 60 }),
         fc.constantFrom(1, 2, 5, 65_535),
         fc.constantFrom(3, 1000),
-        async (steps, receiveMaximum, inFlight) => {
-          const world = new RoutingWorld({ limits: { inFlight } })
+        async (steps, receiveMaximum, sendWindow) => {
+          const world = new RoutingWorld({ limits: { sendWindow } })
           const client = new Client(world, receiveMaximum)
           client.connect()
           const published: { readonly payload: string; readonly qos: number }[] = []
@@ -191,7 +191,7 @@ describe('what a session is owed', () => {
   })
 
   test('gets no packet id that is in use, and waits when all are', async () => {
-    const world = new RoutingWorld({ limits: { inFlight: 65_535, queuedMessages: 10, queuedBytes: 100_000_000 } })
+    const world = new RoutingWorld({ limits: { sendWindow: 65_535, queuedMessages: 10, queuedBytes: 100_000_000 } })
     const { session, subscriber } = world.connect('s', { clean: true })
     world.subscribe(session, 'a', 1)
     for (let number = 0; number < 65_540; number++) {
@@ -273,8 +273,8 @@ const numbered = (from: number, to: number, level: 1 | 2): string[] =>
 
 describe('a subscriber that reads and does not acknowledge', () => {
   for (const clean of [true, false])
-    test(`gets limits.inFlight messages, each counts as kept, and all flows in order when it acknowledges (clean: ${clean})`, () => {
-      const world = new RoutingWorld({ limits: { inFlight: 20, queuedMessages: 30 } })
+    test(`gets limits.sendWindow messages, each counts as kept, and all flows in order when it acknowledges (clean: ${clean})`, () => {
+      const world = new RoutingWorld({ limits: { sendWindow: 20, queuedMessages: 30 } })
       const { session, subscriber } = world.connect('s', { clean })
       const { deliveries } = session
       world.subscribe(session, 'a', 2)
@@ -295,7 +295,7 @@ describe('a subscriber that reads and does not acknowledge', () => {
     })
 
   test('frees all that was kept when its session ends', () => {
-    const world = new RoutingWorld({ limits: { inFlight: 20 } })
+    const world = new RoutingWorld({ limits: { sendWindow: 20 } })
     const { session, subscriber, leave } = world.connect('s', { clean: true })
     world.subscribe(session, 'a', 2)
     for (let number = 0; number < 50; number++) world.publish('a', `${number}`, { qos: number % 2 === 0 ? 1 : 2 })
@@ -306,7 +306,7 @@ describe('a subscriber that reads and does not acknowledge', () => {
   })
 
   test('has no more open for saying PUBREC alone, over one connection or many', async () => {
-    const world = new RoutingWorld({ limits: { inFlight: 20 } })
+    const world = new RoutingWorld({ limits: { sendWindow: 20 } })
     const first = world.connect('s')
     world.subscribe(first.session, 'a', 2)
     for (let number = 0; number < 50; number++) world.publish('a', `${number}`, { qos: 2 })

@@ -199,8 +199,8 @@ describe('retained messages', () => {
   })
 })
 
-test('a subscriber that reads and never acknowledges gets limits.inFlight messages, and is disconnected when its queue is full', async () => {
-  await using served = await serveBroker({ limits: { inFlight: 20, queuedMessages: 30 } })
+test('a subscriber that reads and never acknowledges gets limits.sendWindow messages, and is disconnected when its queue is full', async () => {
+  await using served = await serveBroker({ limits: { sendWindow: 20, queuedMessages: 30 } })
   using silent = await RawClient.connect(served.port, 'silent')
   silent.send(subscribe(1, ['t', 1]))
   await silent.received(2)
