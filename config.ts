@@ -35,6 +35,7 @@ export interface Config {
     readonly heldBytesTotal: number
     /** Bytes that wait for all clients together to read them. */
     readonly unreadBytesTotal: number
+    readonly sendWindow: number
     /** Subscriptions of one client. */
     readonly subscriptions: number
     /** Retained messages in total, and their bytes. */

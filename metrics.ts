@@ -125,9 +125,13 @@ export const metricTable = {
   tidegate_mqtt_queued: {
     type: 'gauge',
     process: 'edge',
-    help: 'Messages kept for sessions: those that wait, and those that a persistent one has not acknowledged.'
+    help: 'Messages kept for sessions: those that wait, and those that were sent and are not acknowledged.'
   },
-  tidegate_mqtt_queued_bytes: { type: 'gauge', process: 'edge', help: 'Their bytes, bounded by limits.queuedBytes.' },
+  tidegate_mqtt_queued_bytes: {
+    type: 'gauge',
+    process: 'edge',
+    help: 'Their bytes; nothing waits above limits.queuedBytes, and what is not acknowledged may be as much again.'
+  },
   tidegate_mqtt_sessions: { type: 'gauge', process: 'edge', help: 'Persistent sessions, connected or not.' },
   tidegate_mqtt_route_queue: {
     type: 'gauge',

@@ -40,7 +40,7 @@ export const endings = {
     fault: 'it has read nothing for longest when too many bytes waited for clients to read them',
     code: reasonCodes.quotaExceeded
   },
-  notRead: { fault: 'subscriber does not read', code: reasonCodes.quotaExceeded },
+  notRead: { fault: 'subscriber does not read or does not acknowledge', code: reasonCodes.quotaExceeded },
   keepAlive: { fault: 'keep alive expired', code: reasonCodes.keepAliveTimeout },
   takenOver: { fault: 'taken over by a new connection', code: reasonCodes.sessionTakenOver },
   serverStops: { fault: 'server stops', code: reasonCodes.serverShuttingDown },

@@ -45,7 +45,7 @@ let encoded: { readonly delivery: Delivery; readonly publish: EncodedPublish } |
 
 /** What of a connection subscribes: SUBSCRIBE and UNSUBSCRIBE with their answers, and messages to the client. */
 export class SubscriberSide implements Subscriber {
-  /** A client of MQTT 3.x says nothing of how much it takes: as many as there are packet ids. */
+  /** A client of MQTT 3.x says nothing of how much it takes: as many as there are packet ids. `limits.sendWindow` bounds it. */
   readonly receiveMaximum: number
   readonly #host: SubscriberHost
   readonly #out: Outbound

@@ -82,6 +82,13 @@ export const configTable = {
     about:
       'Publishes of one connection that wait for their acknowledgement; above it the connection is not read. The receive maximum of MQTT 5.'
   },
+  'limits.sendWindow': {
+    kind: 'integer',
+    min: 1,
+    max: 65_535,
+    default: 10_000,
+    about: 'Messages of QoS 1 and 2 sent to one subscriber that it has not acknowledged; fewer where its own receive maximum is less.'
+  },
   'limits.messagesPerSecond': {
     ...count,
     min: 0,
@@ -125,7 +132,8 @@ export const configTable = {
   'limits.queuedBytes': {
     ...size,
     default: '128MiB',
-    about: 'Bytes of the messages kept for all sessions together: those that wait, and those that a persistent one has not acknowledged.'
+    about:
+      'Bytes of the messages kept for all sessions together: those that wait, and those that are not acknowledged. Of these, clean sessions may have as many again.'
   },
   'limits.series': { ...count, default: 1_000_000, about: 'Series (source and field) in total; new ones above it become dead letters.' },
   'limits.seriesPerDevice': { ...count, default: 2000, about: 'Series of one device.' },

@@ -2,12 +2,17 @@
  * What one session is owed, in order.
  *
  * A message waits, is sent, and is settled: at once for QoS 0, by PUBACK or PUBCOMP above. Whatever waits is sent as soon
- * as the subscriber's socket and its receive maximum have room; nothing overtakes, whatever its QoS. When a connection
+ * as the subscriber's socket and its send window have room; nothing overtakes, whatever its QoS. When a connection
  * begins, all that was sent and is not settled is sent again, in its order, before anything that waits [MQTT-4.4.0-1].
  *
+ * The send window is what the client takes at once, or `limits.sendWindow` where that is less; sending fewer than it takes is
+ * allowed [MQTT-3.3.4-9]. A message is in it until it is settled, also past PUBREC.
+ *
  * Bounds: `limits.queuedMessages` wait for a session, of a connected one as many as it may be behind (and what waited when
- * it came back on top); `limits.queuedBytes` for all sessions. What finds no room is dropped for this session alone and
- * counted; a connected one that is so far behind is disconnected.
+ * it came back on top); `limits.queuedBytes` for all sessions, in which what was sent and is not settled counts, too. A
+ * subscriber that reads still gets messages when nothing more can wait: those that were sent and of which only the id is
+ * kept may be as many bytes, and a few of each session come on top. What finds no room is dropped for this session alone
+ * and counted; a connected one that is so far behind is disconnected.
  */
 import { keptOf } from './delivery.ts'
 import type { DeliveriesOwner, DeliveriesShared, Delivery, ListedDelivery, Subscriber } from './delivery.ts'
@@ -26,6 +31,10 @@ interface Sent extends KeptDelivery {
 }
 
 const maxPacketId = 65_535
+/** Heap of a message that was sent and of which only its id is kept (measured, with its place in the map). */
+const sentBytes = 360
+/** Messages that a session may always have sent and not settled, whatever the others have. */
+const alwaysSent = 16
 
 /** The deliveries of one session. */
 export class Deliveries {
@@ -137,6 +146,7 @@ export class Deliveries {
     if (refused) this.#settle(packetId, sent)
     else if (!sent.released) {
       this.#forget(sent.delivery)
+      this.#remember(undefined)
       sent.delivery = undefined
       sent.released = true
       // PUBRELs come again in the order of the PUBRECs [MQTT-4.6.0-4].
@@ -186,13 +196,24 @@ export class Deliveries {
     return this.#front === this.#waiting.length && this.#publishesAgain.length === 0 && this.#releasesAgain.length === 0
   }
 
-  #hasRoom({ receiveMaximum }: Subscriber, qos: number): boolean {
-    return qos === 0 || (this.#current < receiveMaximum && this.#sent.size < maxPacketId)
+  #hasRoom(subscriber: Subscriber, qos: number): boolean {
+    if (qos === 0) return true
+    return this.#windowOpen(subscriber) && this.#sent.size < this.#shared.sendWindow && !this.#sentTooMuch
+  }
+
+  #windowOpen({ receiveMaximum }: Subscriber): boolean {
+    return this.#current < receiveMaximum && this.#current < this.#shared.sendWindow
+  }
+
+  /** True when no more may be sent because of what all sessions have not settled, of which this one has its part. */
+  get #sentTooMuch(): boolean {
+    const { sentOnly, queuedBytes } = this.#shared
+    return this.#sent.size >= alwaysSent && sentOnly.bytes + sentBytes > queuedBytes
   }
 
   /** One step; false when there is nothing to do, or no room for it. */
   #sendNext(subscriber: Subscriber): boolean {
-    if (this.#publishesAgain.length > 0 && this.#current < subscriber.receiveMaximum) {
+    if (this.#publishesAgain.length > 0 && this.#windowOpen(subscriber)) {
       this.#publishAgain(subscriber, this.#publishesAgain.pop() ?? 0)
       return true
     }
@@ -247,7 +268,7 @@ export class Deliveries {
     }
     const keeps = persistent && this.#roomForAll(message)
     const sent = { ...keptOf(delivery, qos), delivery: keeps ? delivery : undefined, released: false, current: true }
-    if (keeps) this.#remember(delivery)
+    this.#remember(sent.delivery)
     this.#sent.set(packetId, sent)
     this.#current += 1
     if (persistent) changes?.sent(clientId, sent, packetId)
@@ -285,7 +306,10 @@ export class Deliveries {
     const { queuedMessages, connectedBytes, statistics } = this.#shared
     const waiting = this.#waiting.length - this.#front
     const behind =
-      waiting >= queuedMessages + this.#backlog || this.#waitingBytes + messageBytes(delivery.message) > connectedBytes + this.#backlogBytes
+      waiting >= queuedMessages + this.#backlog ||
+      this.#waitingBytes + messageBytes(delivery.message) > connectedBytes + this.#backlogBytes ||
+      // The end of a session that outlives its connection would free nothing.
+      (!this.#owner.persistent && this.#sentTooMuch)
     if (!behind && this.#roomForAll(delivery.message)) {
       this.#queue(delivery)
       return
@@ -331,15 +355,20 @@ export class Deliveries {
     this.#forget(delivery)
   }
 
+  /** Counts a message, or one of which only the id is kept. */
   #remember(delivery: Delivery | undefined): void {
-    if (delivery === undefined) return
-    this.#shared.kept.messages += 1
-    this.#shared.kept.bytes += messageBytes(delivery.message)
+    this.#count(delivery, 1)
   }
 
   #forget(delivery: Delivery | undefined): void {
-    if (delivery === undefined) return
-    this.#shared.kept.messages -= 1
-    this.#shared.kept.bytes -= messageBytes(delivery.message)
+    this.#count(delivery, -1)
+  }
+
+  #count(delivery: Delivery | undefined, sign: 1 | -1): void {
+    const { kept, sentOnly } = this.#shared
+    const bytes = sign * (delivery === undefined ? sentBytes : messageBytes(delivery.message))
+    kept.messages += sign
+    kept.bytes += bytes
+    if (delivery === undefined) sentOnly.bytes += bytes
   }
 }

@@ -34,6 +34,8 @@ export interface Subscriber {
 export interface DeliveriesShared {
   /** Messages that wait for one session at most. */
   readonly queuedMessages: number
+  /** Messages that are sent to one session and not settled at most; no more than there are packet ids. */
+  readonly sendWindow: number
   /** Bytes that wait for, or are not acknowledged by, all sessions. */
   readonly queuedBytes: number
   /** Bytes that wait for one connected session, beyond what its socket holds. */
@@ -42,8 +44,10 @@ export interface DeliveriesShared {
   readonly changes: SessionChanges | undefined
   /** Clock that is never set, in ms. */
   readonly now: () => number
-  /** What is kept for all sessions now. */
+  /** What is kept for all sessions now: what waits, and what was sent and is not settled. */
   readonly kept: { messages: number; bytes: number }
+  /** The part of it that was sent and of which only the id is kept. */
+  readonly sentOnly: { bytes: number }
 }
 
 /** The session that they are of. */

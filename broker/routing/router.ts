@@ -71,12 +71,14 @@ export class Router {
     this.retained = new RetainedMessages({ messages: limits.retained, bytes: limits.retainedBytes, now: monotonic })
     this.#shared = {
       queuedMessages: limits.queuedMessages,
+      sendWindow: limits.sendWindow,
       queuedBytes: limits.queuedBytes,
       connectedBytes: this.maxOutboundBytes,
       statistics,
       changes,
       now: monotonic,
-      kept: { messages: 0, bytes: 0 }
+      kept: { messages: 0, bytes: 0 },
+      sentOnly: { bytes: 0 }
     }
     this.sessions = new Sessions({ limit: limits.sessions, index: this.#index, retained: this.retained, shared: this.#shared })
   }

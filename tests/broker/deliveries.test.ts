@@ -61,7 +61,8 @@ class Client {
     const { sent, ids } = this.#connected?.subscriber ?? { sent: [], ids: [] }
     for (; this.#read < sent.length; this.#read++) this.#take(sent[this.#read] ?? '', ids[this.#read] ?? 0)
     const current = sent.filter(described => /^a:[12]/.test(described)).length
-    if (this.#connected !== undefined) expect(current - this.#settled).toBeLessThanOrEqual(this.receiveMaximum)
+    const window = Math.min(this.receiveMaximum, this.world.sendWindow)
+    if (this.#connected !== undefined) expect(current - this.#settled).toBeLessThanOrEqual(window)
   }
 
   /** Sends so many of the acknowledgements that are due. */
@@ -125,42 +126,47 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 describe('what a session is owed', () => {
   test('reaches a client that follows the specification, in order and each once it says so, however often it breaks off', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.constantFrom(1, 2, 5, 65_535), async (steps, receiveMaximum) => {
-        const world = new RoutingWorld()
-        const client = new Client(world, receiveMaximum)
-        client.connect()
-        const published: { readonly payload: string; readonly qos: number }[] = []
-        for (const next of steps) {
-          if (next.step === 'publish')
-            for (const level of next.qos) {
-              published.push({ payload: `${published.length}`, qos: level })
-              world.publish('a', `${published.length - 1}`, { qos: level })
-            }
-          else if (next.step === 'connect') client.connect()
-          else if (next.step === 'disconnect') client.disconnect()
-          else if (next.step === 'full') client.fill(true)
-          else if (next.step === 'drain') client.fill(false)
-          else if (next.step === 'acknowledge') client.acknowledge(next.count)
-          else if (next.step === 'turn') await world.turns(1)
-          if (next.step !== 'disconnect') client.read()
+      fc.asyncProperty(
+        fc.array(step, { maxLength: 60 }),
+        fc.constantFrom(1, 2, 5, 65_535),
+        fc.constantFrom(3, 1000),
+        async (steps, receiveMaximum, sendWindow) => {
+          const world = new RoutingWorld({ limits: { sendWindow } })
+          const client = new Client(world, receiveMaximum)
+          client.connect()
+          const published: { readonly payload: string; readonly qos: number }[] = []
+          for (const next of steps) {
+            if (next.step === 'publish')
+              for (const level of next.qos) {
+                published.push({ payload: `${published.length}`, qos: level })
+                world.publish('a', `${published.length - 1}`, { qos: level })
+              }
+            else if (next.step === 'connect') client.connect()
+            else if (next.step === 'disconnect') client.disconnect()
+            else if (next.step === 'full') client.fill(true)
+            else if (next.step === 'drain') client.fill(false)
+            else if (next.step === 'acknowledge') client.acknowledge(next.count)
+            else if (next.step === 'turn') await world.turns(1)
+            if (next.step !== 'disconnect') client.read()
+          }
+          client.connect()
+          client.fill(false)
+          for (let round = 0; round < 1000; round++) {
+            await world.turns(2)
+            client.read()
+            if (client.idle) break
+            client.acknowledge(10)
+          }
+          // The first time that each came.
+          const first = [...new Set(client.taken)]
+          const owed = published.filter(({ qos: level }) => level > 0).map(({ payload }) => payload)
+          expect(first.filter(payload => owed.includes(payload))).toEqual(owed)
+          expect(first).toEqual(first.toSorted((a, b) => Number(a) - Number(b)))
+          const twice = published.filter(({ qos: level }) => level !== 1).map(({ payload }) => payload)
+          for (const payload of twice) expect(client.taken.filter(taken => taken === payload).length).toBeLessThanOrEqual(1)
+          expect(world.router.kept).toEqual({ messages: 0, bytes: 0 })
         }
-        client.connect()
-        client.fill(false)
-        for (let round = 0; round < 1000; round++) {
-          await world.turns(2)
-          client.read()
-          if (client.idle) break
-          client.acknowledge(10)
-        }
-        // The first time that each came.
-        const first = [...new Set(client.taken)]
-        const owed = published.filter(({ qos: level }) => level > 0).map(({ payload }) => payload)
-        expect(first.filter(payload => owed.includes(payload))).toEqual(owed)
-        expect(first).toEqual(first.toSorted((a, b) => Number(a) - Number(b)))
-        const twice = published.filter(({ qos: level }) => level !== 1).map(({ payload }) => payload)
-        for (const payload of twice) expect(client.taken.filter(taken => taken === payload).length).toBeLessThanOrEqual(1)
-        expect(world.router.kept).toEqual({ messages: 0, bytes: 0 })
-      }),
+      ),
       { numRuns: 400 }
     )
   })
@@ -185,7 +191,7 @@ describe('what a session is owed', () => {
   })
 
   test('gets no packet id that is in use, and waits when all are', async () => {
-    const world = new RoutingWorld({ limits: { queuedMessages: 10, queuedBytes: 100_000_000 } })
+    const world = new RoutingWorld({ limits: { sendWindow: 65_535, queuedMessages: 10, queuedBytes: 100_000_000 } })
     const { session, subscriber } = world.connect('s', { clean: true })
     world.subscribe(session, 'a', 1)
     for (let number = 0; number < 65_540; number++) {
@@ -194,8 +200,7 @@ describe('what a session is owed', () => {
     }
     await world.turns(2)
     expect([subscriber.ids.length, new Set(subscriber.ids).size, subscriber.tooSlow]).toEqual([65_535, 65_535, 0])
-    // Nothing is kept of them: they are not sent again when the session ends with its connection.
-    expect([session.deliveries.size > 65_535, world.router.kept.messages]).toEqual([true, 5])
+    expect([session.deliveries.size, world.router.kept.messages]).toEqual([65_540, 65_540])
     for (const id of [7, 65_535, 7000]) session.deliveries.acknowledge(id)
     session.deliveries.pump(10)
     expect(subscriber.ids.slice(65_535)).toEqual([7, 7000, 65_535])
@@ -260,6 +265,84 @@ describe('what a session is owed', () => {
     world.nowMs = 1000
     world.publish('a', 'room')
     expect([session.deliveries.size, world.statistics.offlineDropped, world.statistics.expiredDropped]).toEqual([1, 1, 3])
+  })
+})
+
+const numbered = (from: number, to: number, level: 1 | 2): string[] =>
+  Array.from({ length: to - from }, (_, at) => `a:${level}:${from + at}`)
+
+describe('a subscriber that reads and does not acknowledge', () => {
+  for (const clean of [true, false])
+    test(`gets limits.sendWindow messages, each counts as kept, and all flows in order when it acknowledges (clean: ${clean})`, () => {
+      const world = new RoutingWorld({ limits: { sendWindow: 20, queuedMessages: 30 } })
+      const { session, subscriber } = world.connect('s', { clean })
+      const { deliveries } = session
+      world.subscribe(session, 'a', 2)
+      for (let number = 0; number < 50; number++) world.publish('a', `${number}`)
+      expect(subscriber.sent).toEqual(numbered(0, 20, 1))
+      // What waits as always; of what was sent no more than an id is kept when the session ends with its connection.
+      const waiting = 30 * (256 + 'a'.length + '00'.length)
+      const sent = clean ? 20 * 360 : 20 * (256 + 'a'.length) + 10 * '0'.length + 10 * '00'.length
+      expect([world.router.kept, subscriber.tooSlow]).toEqual([{ messages: 50, bytes: waiting + sent }, 0])
+      world.publish('a', 'one too many')
+      expect([subscriber.tooSlow, world.statistics.slowDropped, world.router.kept.messages]).toEqual([1, 1, 50])
+      for (let at = 0; at < 50; at++) {
+        deliveries.acknowledge(subscriber.ids[at] ?? 0)
+        deliveries.pump(4)
+      }
+      expect(subscriber.sent).toEqual(numbered(0, 50, 1))
+      expect(world.router.kept).toEqual({ messages: 0, bytes: 0 })
+    })
+
+  test('frees all that was kept when its session ends', () => {
+    const world = new RoutingWorld({ limits: { sendWindow: 20 } })
+    const { session, subscriber, leave } = world.connect('s', { clean: true })
+    world.subscribe(session, 'a', 2)
+    for (let number = 0; number < 50; number++) world.publish('a', `${number}`, { qos: number % 2 === 0 ? 1 : 2 })
+    for (const id of subscriber.ids) session.deliveries.receive(id)
+    expect(world.router.kept.messages).toBe(50)
+    leave()
+    expect(world.router.kept).toEqual({ messages: 0, bytes: 0 })
+  })
+
+  test('has no more open for saying PUBREC alone, over one connection or many', async () => {
+    const world = new RoutingWorld({ limits: { sendWindow: 20 } })
+    const first = world.connect('s')
+    world.subscribe(first.session, 'a', 2)
+    for (let number = 0; number < 50; number++) world.publish('a', `${number}`, { qos: 2 })
+    const { deliveries } = first.session
+    for (const id of first.subscriber.ids) deliveries.receive(id)
+    deliveries.pump(100)
+    expect(first.subscriber.sent).toEqual(numbered(0, 20, 2))
+    expect(world.router.kept).toEqual({ messages: 50, bytes: 20 * 360 + 30 * (256 + 'a'.length + '00'.length) })
+    first.leave()
+    const { subscriber } = world.connect('s')
+    await world.turns()
+    expect(subscriber.sent).toEqual(first.subscriber.ids.map(id => `pubrel:${id}`))
+    for (const id of first.subscriber.ids) deliveries.complete(id)
+    deliveries.pump(100)
+    expect(subscriber.sent.slice(20)).toEqual(numbered(20, 40, 2))
+  })
+
+  test('is disconnected for it when all together have too much open, and one that acknowledges gets everything', async () => {
+    const queuedBytes = 360 * 100
+    const world = new RoutingWorld({ limits: { queuedBytes } })
+    const silent = Array.from({ length: 8 }, (_, at) => world.connect(`silent ${at}`, { clean: true }))
+    const reader = world.connect('reader', { clean: true })
+    for (const { session } of [...silent, reader]) world.subscribe(session, 'a', 1)
+    let acknowledged = 0
+    for (let number = 0; number < 500; number++) {
+      world.publish('a', `${number}`)
+      for (const { session, subscriber, leave } of silent) if (subscriber.tooSlow > 0 && !session.ended) leave()
+      for (; acknowledged < reader.subscriber.ids.length; acknowledged++)
+        reader.session.deliveries.acknowledge(reader.subscriber.ids[acknowledged] ?? 0)
+      expect(world.router.kept.bytes).toBeLessThanOrEqual(queuedBytes + 9 * 16 * 360)
+      if (number % 20 === 0) await world.turns(2)
+    }
+    await world.turns()
+    expect(silent.every(({ subscriber }) => subscriber.sent.length <= 100)).toBe(true)
+    expect(silent.map(({ session }) => session.ended)).toContain(true)
+    expect([reader.subscriber.sent, reader.subscriber.tooSlow]).toEqual([numbered(0, 500, 1), 0])
   })
 })
 

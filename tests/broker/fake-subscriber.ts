@@ -50,10 +50,12 @@ export class FakeSubscriber implements Subscriber {
 export class RoutingWorld {
   readonly router: Router
   readonly statistics = buildStatistics()
+  readonly sendWindow: number
   nowMs = 0
   #ordinal = 0
 
   constructor(options: { readonly limits?: Partial<Config['limits']>; readonly changes?: RouterOptions['changes'] } = {}) {
+    this.sendWindow = options.limits?.sendWindow ?? limits.sendWindow
     this.router = new Router({
       limits: { ...limits, ...options.limits },
       maxPacketBytes: 1000,

@@ -18,6 +18,7 @@ export const limits: Config['limits'] = {
   heldBytes: 65_536,
   heldBytesTotal: 1_048_576,
   unreadBytesTotal: 16_777_216,
+  sendWindow: 10_000,
   subscriptions: 50,
   retained: 100,
   retainedBytes: 1_048_576,

@@ -199,6 +199,29 @@ describe('retained messages', () => {
   })
 })
 
+test('a subscriber that reads and never acknowledges gets limits.sendWindow messages, and is disconnected when its queue is full', async () => {
+  await using served = await serveBroker({ limits: { sendWindow: 20, queuedMessages: 30 } })
+  using silent = await RawClient.connect(served.port, 'silent')
+  silent.send(subscribe(1, ['t', 1]))
+  await silent.received(2)
+  using source = await RawClient.connect(served.port, 'source')
+  const ids = Array.from({ length: 50 }, (_, index) => index + 1)
+  const expected = ids.map(id => `publish:1:t:${id}`)
+  source.send(...ids.map(id => publish('t', `${id}`, { qos: 1, id })))
+  await source.received(51)
+  await until(() => served.broker.stats.queued === 50, 'all are kept')
+  silent.send(pingreq)
+  expect((await silent.received(23)).slice(2)).toEqual([...expected.slice(0, 20), 'pingresp'])
+  expect(served.broker.stats.queuedBytes).toBeGreaterThan(50 * 256)
+  silent.send(...ids.slice(0, 20).map(puback))
+  expect((await silent.received(43)).slice(23)).toEqual(expected.slice(20, 40))
+  silent.send(...ids.slice(20, 40).map(puback))
+  expect((await silent.received(53)).slice(43)).toEqual(expected.slice(40))
+  source.send(...ids.map(id => publish('t', `${id}`, { qos: 1, id: 100 + id })))
+  await until(() => served.broker.stats.connections === 1, 'it is disconnected')
+  await until(() => served.broker.stats.queued === 0, 'nothing is kept of it')
+})
+
 describe('persistent sessions', () => {
   test('a thousand QoS 1 messages of an offline time arrive, all and in order, and before live ones', async () => {
     await using served = await serveBroker({ limits: { queuedMessages: 2000 } })
@@ -357,7 +380,7 @@ describe('a frozen subscriber', () => {
       await source.received(1 + sent + 10)
     }
     expect(served.broker.refusals.map(({ clientId, reason }) => ({ clientId, reason }))).toEqual([
-      { clientId: 'frozen', reason: 'subscriber does not read' }
+      { clientId: 'frozen', reason: 'subscriber does not read or does not acknowledge' }
     ])
     await until(() => reader.messages.length === sent, 'the other has all')
     expect(reader.messages.map(message => message.slice(0, message.indexOf(':x')))).toEqual(

@@ -16,6 +16,7 @@ const limits: Config['limits'] = {
   heldBytes: 1,
   heldBytesTotal: 1,
   unreadBytesTotal: 16_777_216,
+  sendWindow: 10_000,
   subscriptions: 1,
   retained: 1,
   sessions: 1,
