@@ -4,7 +4,7 @@ import path from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { listLetters, listPlant, publishLetters, rawRoutes } from '../harness/letters.ts'
 import { readMetric } from '../harness/operations.ts'
-import { readLedger } from '../harness/recorder.ts'
+import { readFreshLedger, readLedger } from '../harness/recorder.ts'
 import { eventually, Tidegate } from '../harness/tidegate.ts'
 
 const letters = 5_000
@@ -77,7 +77,7 @@ describe(`a replay of ${letters} dead letters`, () => {
       )
       const points = (await listPlant(tidegate)).map(({ time, value }) => `${time} ${String(value)}`)
       expect(points).toEqual(before.map(({ time, payload }) => `${time} ${payload}`))
-      const ledger = await readLedger(tidegate.httpUrl)
+      const ledger = await readFreshLedger(tidegate.httpUrl)
       expect(ledger).toMatchObject({ deadLettered: letters, stored: ledger.accepted - letters, balanced: true })
       expect(ledger.stored).toBeGreaterThanOrEqual(letters)
       expect(await listLetters(tidegate)).toEqual([])

@@ -17,6 +17,8 @@ const left = /^(?:node_modules|dist(?:\..*)?|data|\..*|bench\/results)$/
 const wanted = faults.filter(fault => fault.name.includes(process.env['TIDEGATE_FAULT'] ?? ''))
 /** A fault may hang the suite that notices it. */
 const suiteDeadlineMs = 120_000
+/** All suites together, without a fault. */
+const allDeadlineMs = 800_000
 
 let folder = ''
 let copy = ''
@@ -49,11 +51,11 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
-async function run(args: readonly string[]): Promise<Result> {
+async function run(args: readonly string[], deadlineMs: number): Promise<Result> {
   const env = { ...process.env, CI: 'true', NO_COLOR: '1', TMPDIR: path.join(folder, 'tmp') }
   const child = spawn(process.execPath, args, { cwd: copy, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
   running.add(child)
-  const deadline = setTimeout(() => killGroup(child), suiteDeadlineMs)
+  const deadline = setTimeout(() => killGroup(child), deadlineMs)
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()))
@@ -67,29 +69,19 @@ async function run(args: readonly string[]): Promise<Result> {
   return { code: child.exitCode ?? -1, output }
 }
 
-async function suite(files: readonly string[], ...options: readonly string[]): Promise<Result> {
+async function suite(files: readonly string[], deadlineMs: number, ...options: readonly string[]): Promise<Result> {
   // Only processes run what is built; all other suites run the sources.
   if (files.some(file => file.startsWith('tests/e2e/'))) {
-    const built = await run(['bin/build.mjs'])
+    const built = await run(['bin/build.mjs'], deadlineMs)
     if (built.code !== 0) throw new Error(`the copy does not build:\n${built.output}`)
   }
-  return await run([
-    'node_modules/vitest/vitest.mjs',
-    'run',
-    '--project',
-    'fast',
-    '--project',
-    'fuzz',
-    '--project',
-    'conformance',
-    ...options,
-    ...files
-  ])
+  const projects = ['fast', 'fuzz', 'conformance'].flatMap(project => ['--project', project])
+  return await run(['node_modules/vitest/vitest.mjs', 'run', ...projects, ...options, ...files], deadlineMs)
 }
 
 describe('planted faults', () => {
   it('the copy without a fault passes', async () => {
-    const result = await suite([...new Set(wanted.flatMap(fault => fault.caughtBy))])
+    const result = await suite([...new Set(wanted.flatMap(fault => fault.caughtBy))], allDeadlineMs)
     expect(result.code, result.output).toBe(0)
   })
 
@@ -102,7 +94,7 @@ describe('planted faults', () => {
       original.replace(find, () => replace)
     )
     try {
-      const result = await suite(caughtBy, '--bail=1')
+      const result = await suite(caughtBy, suiteDeadlineMs, '--bail=1')
       expect(result.code, `no test noticed:\n${result.output}`).not.toBe(0)
       expect(result.output, 'a test failed, not the start of the suite').toMatch(/Tests\s+\d+ failed/)
       // Neither a fault that is no program nor a slow machine counts as noticed.
