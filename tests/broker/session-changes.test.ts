@@ -137,6 +137,33 @@ describe('changes of sessions', () => {
   })
 })
 
+describe('SUBSCRIBE', () => {
+  test('for what is subscribed to already changes nothing', () => {
+    const changes = new NotedChanges()
+    const world = new RoutingWorld({ changes })
+    const { session } = world.connect('s')
+    for (const qos of [1, 1, 2, 2, 1] as const) world.subscribe(session, 'a', qos)
+    world.subscribe(session, 'a', 1, { noLocal: true })
+    world.subscribe(session, 'a', 1, { noLocal: true, identifier: 7 })
+    world.subscribe(session, 'a', 1, { noLocal: true, identifier: 7 })
+    expect(changes.changes.slice(1)).toEqual(['a 1', 'a 2', 'a 1', 'a 1', 'a 1'].map(words => `subscribed s ${words}`))
+  })
+
+  test('with a filter many times is one change, the last, and each has its return code', async () => {
+    const changes = new NotedChanges()
+    await using served = await serveBroker({ keptSessions: changes, limits: { subscriptions: 2 } })
+    using client = await RawClient.open(served.port)
+    client.send(connect('s', { clean: false }))
+    await until(() => changes.waiting === 1, 'the session is there')
+    changes.sync()
+    client.send(subscribe(1, ['a', 0], ['b', 1], ['a', 2], ['c', 1], ['b', 0], ['a', 1]))
+    await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
+    changes.sync()
+    expect((await client.received(2))[1]).toBe('suback:1:0,1,2,128,0,1')
+    expect(changes.changes.slice(1)).toEqual(['subscribed s a 1', 'subscribed s b 0'])
+  })
+})
+
 describe('what a session is owed', () => {
   test('can be listed and put back, and goes on as if nothing had been', async () => {
     const world = new RoutingWorld()
