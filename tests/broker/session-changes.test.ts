@@ -22,6 +22,10 @@ class NotedChanges implements KeptSessions {
   readonly changes: string[] = []
   readonly #replies: (() => void)[] = []
 
+  get replyingSoon(): number {
+    return this.#replies.length
+  }
+
   get waiting(): number {
     return this.#replies.length
   }
@@ -135,6 +139,22 @@ describe('changes of sessions', () => {
     await refused.untilClosed()
     expect(refused.packets).toEqual([])
   })
+})
+
+test('a stop waits for replies that wait for the disk', async () => {
+  const changes = new NotedChanges()
+  await using served = await serveBroker({ keptSessions: changes })
+  using client = await RawClient.open(served.port)
+  client.send(connect('s', { clean: false }))
+  await until(() => changes.waiting === 1, 'the session is there')
+  changes.sync()
+  client.send(subscribe(1, ['a', 1]))
+  await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
+  const closed = served.broker.close(5000)
+  setTimeout(() => changes.sync(), 30)
+  await closed
+  await client.untilClosed()
+  expect(client.packets).toEqual(['connack:0,0', 'suback:1:1'])
 })
 
 describe('SUBSCRIBE', () => {
