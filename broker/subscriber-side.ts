@@ -197,6 +197,6 @@ export class SubscriberSide implements Subscriber {
       this.#waitsForAnswers = false
       // After the others that this made durable.
       setImmediate(() => this.#host.unblock('inFlight'))
-    })
+    }, this.#session)
   }
 }

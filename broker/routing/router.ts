@@ -189,10 +189,10 @@ export class Router {
     this.retained.expire(expiredPerTick)
   }
 
-  /** Calls `reply` when the changes of sessions that it answers are durable. */
-  whenDurable(reply: () => void): void {
+  /** Calls `reply` when the changes that it answers are durable: those of its session, which has none once it is clean and open. */
+  whenDurable(reply: () => void, session?: Session): void {
     const { changes } = this.#options
-    if (changes === undefined) reply()
+    if (changes === undefined || session?.persistent === false) reply()
     else changes.whenDurable(reply)
   }
 

@@ -141,6 +141,19 @@ describe('changes of sessions', () => {
   })
 })
 
+test('a clean session that is open waits for nothing of the others', async () => {
+  const changes = new NotedChanges()
+  await using served = await serveBroker({ keptSessions: changes })
+  using client = await RawClient.open(served.port)
+  client.send(connect('c'))
+  await until(() => changes.waiting === 1, 'the session is there')
+  changes.sync()
+  client.send(subscribe(1, ['a', 1]), publish('b', 'x', { qos: 2, id: 7 }), pubrel(7), packet(0xa2, uint16(2), text('a')))
+  await until(() => client.packets.length === 5, 'all are answered')
+  expect(client.packets.toSorted()).toEqual(['connack:0,0', 'pubcomp:7', 'pubrec:7', 'suback:1:1', 'unsuback:2'])
+  expect(changes.waiting).toBe(0)
+})
+
 test('a stop waits for replies that wait for the disk', async () => {
   const changes = new NotedChanges()
   await using served = await serveBroker({ keptSessions: changes })
