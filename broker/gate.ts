@@ -143,9 +143,10 @@ export class Gate {
     return this.#journal.head - 1
   }
 
-  /** Records taken and not durable, wills not taken, messages not routed: what a stop waits for. */
+  /** Records taken and not durable, wills not taken, messages not routed, replies that wait for sessions: what a stop waits for. */
   get unfinished(): number {
-    return this.acknowledgements.waiting + this.#durableWaiters.count + this.router.queued + this.#wills.waiting
+    const replies = this.#options.keptSessions?.replyingSoon ?? 0
+    return this.acknowledgements.waiting + this.#durableWaiters.count + this.router.queued + this.#wills.waiting + replies
   }
 
   get willsWaiting(): { readonly count: number; readonly bytes: number } {

@@ -134,7 +134,8 @@ export class PublisherSide implements PublishSource {
     this.#gate.resends.forget(this.client, packetId)
     // With PUBCOMP the client may use the id for another message, which must not pass for this one after a crash.
     this.unacknowledged += 1
-    this.#gate.router.whenDurable(() => this.#complete(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1))
+    const complete = (): void => this.#complete(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1)
+    this.#gate.router.whenDurable(complete, this.#session)
     return 'handled'
   }
 

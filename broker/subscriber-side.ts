@@ -12,6 +12,7 @@ import type { Fault } from './packets/reason-codes.ts'
 import { PublishesOut5 } from './publishes-out5.ts'
 import type { Outbound } from './outbound.ts'
 import type { Delivery, Subscriber } from './routing/delivery.ts'
+import { RequestedSubscriptions } from './routing/requested-subscriptions.ts'
 import type { Router } from './routing/router.ts'
 import type { Session } from './routing/session.ts'
 import type { BlockReason } from './waiting.ts'
@@ -96,14 +97,14 @@ export class SubscriberSide implements Subscriber {
 
   /** Subscribes to the filters as far as the limit of the session allows; each has its return code [MQTT-3.8.4-5]. */
   subscribe({ packetId, filters, qos }: FilterList, limit: number): void {
-    const { subscriptions } = this.#session
+    const requested = new RequestedSubscriptions(this.#session, limit)
     const returnCodes = new Uint8Array(filters.length)
     for (const [index, filter] of filters.entries()) {
-      const allows = subscriptions.has(filter) || subscriptions.size < limit
       const asked = qos[index] ?? 0
+      const allows = requested.add(plainSubscription(filter, asked === 2 ? 2 : asked === 1 ? 1 : 0))
       returnCodes[index] = allows ? asked : failure
-      if (allows) this.#router.subscribe(this.#session, plainSubscription(filter, asked === 2 ? 2 : asked === 1 ? 1 : 0))
     }
+    for (const subscription of requested) this.#router.subscribe(this.#session, subscription)
     this.#answer(encodeSuback(packetId, returnCodes))
   }
 
@@ -114,14 +115,12 @@ export class SubscriberSide implements Subscriber {
 
   /** The same of MQTT 5: with the options of each filter, and the code for each that is refused whoever asks. */
   subscribe5({ packetId, requests }: Subscribe5Packet, limit: number): void {
-    const { subscriptions } = this.#session
+    const requested = new RequestedSubscriptions(this.#session, limit)
     const codes = new Uint8Array(requests.length)
     for (const [index, { refusal, ...subscription }] of requests.entries()) {
-      const { filter, qos } = subscription
-      const allows = subscriptions.has(filter) || subscriptions.size < limit
-      codes[index] = refusal ?? (allows ? qos : reasonCodes.quotaExceeded)
-      if (refusal === undefined && allows) this.#router.subscribe(this.#session, subscription)
+      codes[index] = refusal ?? (requested.add(subscription) ? subscription.qos : reasonCodes.quotaExceeded)
     }
+    for (const subscription of requested) this.#router.subscribe(this.#session, subscription)
     this.#answer(encodeSuback5(packetId, codes))
   }
 
@@ -198,6 +197,6 @@ export class SubscriberSide implements Subscriber {
       this.#waitsForAnswers = false
       // After the others that this made durable.
       setImmediate(() => this.#host.unblock('inFlight'))
-    })
+    }, this.#session)
   }
 }

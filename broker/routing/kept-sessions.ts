@@ -18,6 +18,8 @@ export interface SessionOrigin {
 
 /** What keeps sessions and retained messages over restarts (state/session-state.ts implements it). */
 export interface KeptSessions extends SessionChanges {
+  /** Replies that wait for the disk and will have it: a stop waits for them. 0 while nothing can be written. */
+  readonly replyingSoon: number
   /** Puts into the router, which has no connections yet, what was there before; from then on changes are kept. */
   recall(origin: SessionOrigin): Promise<void>
 }

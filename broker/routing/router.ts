@@ -9,6 +9,7 @@ import type { Session, SessionSubscription } from './session.ts'
 import type { SessionChanges } from './session-changes.ts'
 import { Sessions } from './sessions.ts'
 import { SubscriptionIndex } from './subscription-index.ts'
+import { isSame } from './subscription.ts'
 import type { Subscription } from './subscription.ts'
 
 export interface RouterOptions {
@@ -164,9 +165,12 @@ export class Router {
 
   /** Adds a subscription and sends what is retained for it. */
   subscribe(session: Session, subscription: Subscription): void {
-    const isNew = this.#index.add(session, subscription)
-    if (session.persistent) this.#options.changes?.subscribed(session.clientId, subscription)
-    if (subscription.retainHandling === 2 || (subscription.retainHandling === 1 && !isNew)) return
+    const known = session.subscriptions.get(subscription.filter)?.subscription
+    if (known === undefined || !isSame(known, subscription)) {
+      this.#index.add(session, subscription)
+      if (session.persistent) this.#options.changes?.subscribed(session.clientId, subscription)
+    }
+    if (subscription.retainHandling === 2 || (subscription.retainHandling === 1 && known !== undefined)) return
     session.retainedScans.begin(subscription, this.#routedBelow)
     this.resume(session)
   }
@@ -187,10 +191,10 @@ export class Router {
     this.retained.expire(expiredPerTick)
   }
 
-  /** Calls `reply` when the changes of sessions that it answers are durable. */
-  whenDurable(reply: () => void): void {
+  /** Calls `reply` when the changes that it answers are durable: those of its session, which has none once it is clean and open. */
+  whenDurable(reply: () => void, session?: Session): void {
     const { changes } = this.#options
-    if (changes === undefined) reply()
+    if (changes === undefined || session?.persistent === false) reply()
     else changes.whenDurable(reply)
   }
 

@@ -27,7 +27,7 @@ export interface SessionChanges {
   detached(session: ChangedSession): void
   /** It is gone with all that it had; also when its expiry became 0. */
   ended(clientId: string): void
-  /** A subscription is new, or replaced one of the same filter. */
+  /** A subscription is new, or replaced another one of the same filter. */
   subscribed(clientId: string, subscription: Subscription): void
   unsubscribed(clientId: string, filter: string): void
   /** A message was sent under this packet id; not told again when it is sent again. */

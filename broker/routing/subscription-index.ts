@@ -38,14 +38,13 @@ export class SubscriptionIndex {
     if (qos > 0) this.#offline.match(topic, found)
   }
 
-  /** Adds a subscription, in place of one with the same filter. True when there was none. */
-  add(session: Session, subscription: Subscription): boolean {
-    const replaced = this.remove(session, subscription.filter)
+  /** Adds a subscription, in place of one with the same filter. */
+  add(session: Session, subscription: Subscription): void {
+    this.remove(session, subscription.filter)
     const added = { session, subscription }
     session.subscriptions.set(subscription.filter, added)
     this.#trieOf(added)?.add(subscription.filter, added)
     this.#generation += 1
-    return !replaced
   }
 
   /** False when there is no such subscription. */

@@ -17,3 +17,15 @@ export interface Subscription {
 export function plainSubscription(filter: string, qos: 0 | 1 | 2): Subscription {
   return { filter, qos, noLocal: false, retainAsPublished: false, retainHandling: 0, identifier: undefined }
 }
+
+/** True when one in place of the other changes nothing. */
+export function isSame(one: Subscription, other: Subscription): boolean {
+  return (
+    one.filter === other.filter &&
+    one.qos === other.qos &&
+    one.noLocal === other.noLocal &&
+    one.retainAsPublished === other.retainAsPublished &&
+    one.retainHandling === other.retainHandling &&
+    one.identifier === other.identifier
+  )
+}

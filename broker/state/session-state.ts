@@ -18,8 +18,9 @@ import type { KeptSessions, SessionJournal, SessionOrigin } from '../routing/kep
 import type { ChangedSession } from '../routing/session-changes.ts'
 import type { Subscription } from '../routing/subscription.ts'
 import { DurableReplies } from './durable-replies.ts'
-import type { ChangeEntry, DeliveryProgress, SentDelivery, SessionEntry } from './entry.ts'
+import type { ChangeEntry, SessionEntry } from './entry.ts'
 import { JournalReplay } from './journal-replay.ts'
+import { ProgressWriting } from './progress-writing.ts'
 import { restoreInto } from './restore.ts'
 import { RestorationReader, type Restoration } from './restoration.ts'
 import { writeSnapshot, type WrittenSnapshot } from './snapshot.ts'
@@ -51,11 +52,8 @@ const mebibyte = 1024 * 1024
 const snapshotAfterBytes = 32 * mebibyte
 const leastChangeBytes = 8 * mebibyte
 const mostChangeBytes = 32 * mebibyte
-const progressEveryMs = 1000
 /** A start does not wait longer for a disk that fails. */
 const longestResumeMs = 10_000
-/** Sessions written in one turn of the event loop. */
-const progressPerTurn = 250
 /** A bound of `journal.keep` that is passed is worth a snapshot once in this time. */
 const unpressedEveryMs = 60_000
 /** What a session may be owed beyond its bound while the journal is read: settled messages of the last second. */
@@ -67,14 +65,12 @@ export class SessionState implements KeptSessions, AsyncDisposable {
   readonly #log: StateLog
   readonly #replies = new DurableReplies()
   readonly #snapshots = new Repeating(async () => await this.#follow())
-  /** Sessions of whose messages something is not written. */
-  readonly #progressing = new Set<string>()
   /** Since when sessions have no connection. */
   readonly #offline = new Map<string, NonNullable<SessionEntry['offline']>>()
   #source: StateSource | undefined
   #journal: SessionJournal | undefined
   #detach: (() => void) | undefined
-  #progressTimer: NodeJS.Timeout | undefined
+  #progress: ProgressWriting | undefined
   /** Where a start would begin to read the journal. */
   #position = 0
   #journalBytes = 0
@@ -82,7 +78,7 @@ export class SessionState implements KeptSessions, AsyncDisposable {
   #snapshotBytes = 0
   #snapshotCount = 0
   #lostEntries = 0
-  /** The log has missed something, which only a whole snapshot makes up for. */
+  /** The log has missed a change, which only a whole snapshot makes up for. */
   #stale = false
   /** A QoS 2 publish of a persistent session came since the last snapshot. */
   #received = false
@@ -109,6 +105,10 @@ export class SessionState implements KeptSessions, AsyncDisposable {
   /** Whether changes are taken. */
   get state(): JournalState {
     return this.#log.state
+  }
+
+  get replyingSoon(): number {
+    return this.#stale || this.#log.state !== 'accepting' ? 0 : this.#replies.size
   }
 
   onState(listener: (state: JournalState) => void): void {
@@ -165,7 +165,7 @@ export class SessionState implements KeptSessions, AsyncDisposable {
 
   ended(clientId: string): void {
     this.#offline.delete(clientId)
-    this.#progressing.delete(clientId)
+    this.#progress?.delete(clientId)
     this.#append({ kind: 'ended', clientId, position: this.#head })
   }
 
@@ -178,15 +178,15 @@ export class SessionState implements KeptSessions, AsyncDisposable {
   }
 
   sent(clientId: string): void {
-    this.#progressing.add(clientId)
+    this.#progress?.add(clientId)
   }
 
   releasing(clientId: string): void {
-    this.#progressing.add(clientId)
+    this.#progress?.add(clientId)
   }
 
   settled(clientId: string): void {
-    this.#progressing.add(clientId)
+    this.#progress?.add(clientId)
   }
 
   received(): void {
@@ -205,9 +205,8 @@ export class SessionState implements KeptSessions, AsyncDisposable {
 
   /** Writes what is not written, with one last attempt when the disk fails. Idempotent. */
   async close(): Promise<void> {
-    clearInterval(this.#progressTimer)
     this.#detach?.()
-    this.#writeProgress(Infinity)
+    await this.#progress?.stop()
     await this.#log.close()
     await this.#snapshots.stop()
   }
@@ -287,42 +286,15 @@ export class SessionState implements KeptSessions, AsyncDisposable {
     this.#detach = journal.onDurable(() => {
       if (journal.appendedBytes - this.#journalBytes > snapshotAfterBytes) this.#snapshots.run()
     })
-    this.#progressTimer = setInterval(() => this.#writeProgress(progressPerTurn), progressEveryMs).unref()
+    this.#progress = new ProgressWriting({ log: this.#log, source, head: () => journal.head })
     this.#snapshots.run()
   }
 
   #append(change: ChangeEntry): void {
-    if (this.#source !== undefined && this.#log.append(change) === undefined) this.#stale = true
-  }
-
-  #writeProgress(most: number): void {
-    let written = 0
-    for (const clientId of this.#progressing) {
-      if (written === most) {
-        setImmediate(() => this.#writeProgress(most))
-        return
-      }
-      written += 1
-      this.#progressing.delete(clientId)
-      const progress = this.#progressOf(clientId)
-      if (progress !== undefined) this.#append({ kind: 'progress', clientId, position: this.#head, progress })
-    }
-  }
-
-  #progressOf(clientId: string): DeliveryProgress | undefined {
-    const session = this.#source?.sessions.get(clientId)
-    if (session === undefined) return undefined
-    const sent: SentDelivery[] = []
-    let sentBelow = this.#source?.position ?? this.#head
-    for (const { packetId, released, kept } of session.deliveries) {
-      const { ordinal, retained } = kept
-      if (packetId > 0) sent.push({ ordinal, retained, packetId, released })
-      else if (!retained) {
-        sentBelow = Math.min(sentBelow, ordinal)
-        break
-      }
-    }
-    return { sentBelow, lastPacketId: session.deliveries.lastPacketId, sent }
+    // What it missed makes up for what it misses until then: so nothing keeps the snapshot from the disk.
+    if (this.#source === undefined || this.#stale || this.#log.appendChange(change) !== undefined) return
+    this.#stale = true
+    this.#snapshots.run()
   }
 
   /** Lets the log follow the journal: by a snapshot or, where it would be the same as the last, by saying so. */
@@ -346,6 +318,7 @@ export class SessionState implements KeptSessions, AsyncDisposable {
       this.#stale = this.#received = true
       return
     }
+    // A change that the log refused meanwhile may be in it or not: nobody was answered for it, and the next one has it.
     this.#replies.settle(repliesBefore, snapshot.end)
     if (!(await this.#log.written())) return
     this.#replies.release(this.#log.durable)
@@ -365,8 +338,6 @@ export class SessionState implements KeptSessions, AsyncDisposable {
   async #takeSnapshot(source: StateSource, journal: SessionJournal): Promise<WrittenSnapshot | undefined> {
     const { sliceEntries } = this.#options
     const offlineOf = (clientId: string): SessionEntry['offline'] => this.#offline.get(clientId)
-    const snapshot = await writeSnapshot({ log: this.#log, source, journal, offlineOf, sliceEntries })
-    // A change that the log refused meanwhile may be in it or not.
-    return this.#stale ? undefined : snapshot
+    return await writeSnapshot({ log: this.#log, source, journal, offlineOf, sliceEntries })
   }
 }

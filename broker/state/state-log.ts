@@ -36,9 +36,14 @@ export interface StateLoss {
   unknownEntries: number
 }
 
-const segmentBytes = 8 * 1024 * 1024
-/** Bytes that wait for the disk while a snapshot is written: enough for a group under way and the next one. */
-const snapshotPendingBytes = 1024 * 1024
+const mebibyte = 1024 * 1024
+const segmentBytes = 8 * mebibyte
+/** Bytes that wait for the disk while a snapshot or progress is written: enough for a group under way and the next one. */
+const busyBytes = mebibyte
+/** Bytes that wait for the disk above which changes are not taken: a wait that passes, and no reason to write all anew. */
+const changesPendingBytes = 32 * mebibyte
+/** As much more is left for the snapshot that makes up for those. */
+const pendingBytes = 48 * mebibyte
 /** Segments that a snapshot replaced go after this time, so that a start can still read one of the two, whichever is damaged. */
 const replacedMs = 5000
 
@@ -63,6 +68,7 @@ export class StateLog {
       segmentBytes,
       maxBytes: Number.MAX_SAFE_INTEGER,
       reserveBytes: 0,
+      pendingBytes,
       whenFull: 'reject-new',
       keep: { timeMs: 0, bytes: 0, leastMs: replacedMs },
       log,
@@ -105,12 +111,27 @@ export class StateLog {
     return this.#journal.stats.quarantinedFiles
   }
 
+  /** Bytes that wait for the disk. */
+  get pendingBytes(): number {
+    return this.#journal.stats.pendingBytes
+  }
+
+  /** True when what can wait should. */
+  get isBusy(): boolean {
+    return this.#journal.state !== 'accepting' || this.pendingBytes > busyBytes
+  }
+
   onDurable(listener: (durable: number) => void): void {
     this.#journal.onDurable(listener)
   }
 
   onState(listener: (state: JournalState) => void): void {
     this.#journal.onState(listener)
+  }
+
+  /** The same for a change, which leaves room for what makes up for changes that were not taken. */
+  appendChange(entry: StateEntry): number | undefined {
+    return this.pendingBytes > changesPendingBytes ? undefined : this.append(entry)
   }
 
   /** Writes an entry behind all others and returns its place; undefined when the log takes none at the moment. */
@@ -124,19 +145,22 @@ export class StateLog {
     return this.#journal.append(record)
   }
 
-  /** Resolves when a snapshot may go on: the event loop had its turn, and the disk keeps up. False when the log is closed. */
+  /**
+   * Resolves when a snapshot may go on: the event loop had its turn, and what waited for the disk is written, however much has
+   * come since. False when the log is closed.
+   */
   async room(): Promise<boolean> {
     await nextTurn()
-    while (this.#journal.state !== 'closed' && this.#journal.stats.pendingBytes > snapshotPendingBytes) {
-      await new Promise<void>(resolve => {
-        const ends = [this.#journal.onReadable(() => end()), this.#journal.onState(() => end())]
-        const end = (): void => {
-          for (const remove of ends) remove()
-          resolve()
-        }
-      })
-    }
+    const waiting = this.#journal.head
+    while (this.#journal.state !== 'closed' && this.pendingBytes > busyBytes && this.#journal.readable < waiting) await this.#moved()
     return this.#journal.state !== 'closed'
+  }
+
+  /** Resolves with true when the disk keeps up, and with false when nothing is taken. */
+  async keepsUp(): Promise<boolean> {
+    await nextTurn()
+    while (this.#journal.state === 'accepting' && this.pendingBytes > busyBytes) await this.#moved()
+    return this.#journal.state === 'accepting'
   }
 
   /** Resolves when every entry is in the files, as durable as `sync` promises; false when the log was closed before. */
@@ -167,6 +191,17 @@ export class StateLog {
 
   async close(): Promise<void> {
     await this.#journal.close()
+  }
+
+  /** Resolves when a group was written, or the state is another one. */
+  async #moved(): Promise<void> {
+    await new Promise<void>(resolve => {
+      const ends = [this.#journal.onReadable(() => end()), this.#journal.onState(() => end())]
+      const end = (): void => {
+        for (const remove of ends) remove()
+        resolve()
+      }
+    })
   }
 
   get #wallOffsetMs(): number {

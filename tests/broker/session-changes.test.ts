@@ -23,6 +23,10 @@ class NotedChanges implements KeptSessions {
   readonly changes: string[] = []
   readonly #replies: (() => void)[] = []
 
+  get replyingSoon(): number {
+    return this.#replies.length
+  }
+
   get waiting(): number {
     return this.#replies.length
   }
@@ -135,6 +139,62 @@ describe('changes of sessions', () => {
     changes.sync()
     await refused.untilClosed()
     expect(refused.packets).toEqual([])
+  })
+})
+
+test('a clean session that is open waits for nothing of the others', async () => {
+  const changes = new NotedChanges()
+  await using served = await serveBroker({ keptSessions: changes })
+  using client = await RawClient.open(served.port)
+  client.send(connect('c'))
+  await until(() => changes.waiting === 1, 'the session is there')
+  changes.sync()
+  client.send(subscribe(1, ['a', 1]), publish('b', 'x', { qos: 2, id: 7 }), pubrel(7), packet(0xa2, uint16(2), text('a')))
+  await until(() => client.packets.length === 5, 'all are answered')
+  expect(client.packets.toSorted()).toEqual(['connack:0,0', 'pubcomp:7', 'pubrec:7', 'suback:1:1', 'unsuback:2'])
+  expect(changes.waiting).toBe(0)
+})
+
+test('a stop waits for replies that wait for the disk', async () => {
+  const changes = new NotedChanges()
+  await using served = await serveBroker({ keptSessions: changes })
+  using client = await RawClient.open(served.port)
+  client.send(connect('s', { clean: false }))
+  await until(() => changes.waiting === 1, 'the session is there')
+  changes.sync()
+  client.send(subscribe(1, ['a', 1]))
+  await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
+  const closed = served.broker.close(5000)
+  setTimeout(() => changes.sync(), 30)
+  await closed
+  await client.untilClosed()
+  expect(client.packets).toEqual(['connack:0,0', 'suback:1:1'])
+})
+
+describe('SUBSCRIBE', () => {
+  test('for what is subscribed to already changes nothing', () => {
+    const changes = new NotedChanges()
+    const world = new RoutingWorld({ changes })
+    const { session } = world.connect('s')
+    for (const qos of [1, 1, 2, 2, 1] as const) world.subscribe(session, 'a', qos)
+    world.subscribe(session, 'a', 1, { noLocal: true })
+    world.subscribe(session, 'a', 1, { noLocal: true, identifier: 7 })
+    world.subscribe(session, 'a', 1, { noLocal: true, identifier: 7 })
+    expect(changes.changes.slice(1)).toEqual(['a 1', 'a 2', 'a 1', 'a 1', 'a 1'].map(words => `subscribed s ${words}`))
+  })
+
+  test('with a filter many times is one change, the last, and each has its return code', async () => {
+    const changes = new NotedChanges()
+    await using served = await serveBroker({ keptSessions: changes, limits: { subscriptions: 2 } })
+    using client = await RawClient.open(served.port)
+    client.send(connect('s', { clean: false }))
+    await until(() => changes.waiting === 1, 'the session is there')
+    changes.sync()
+    client.send(subscribe(1, ['a', 0], ['b', 1], ['a', 2], ['c', 1], ['b', 0], ['a', 1]))
+    await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
+    changes.sync()
+    expect((await client.received(2))[1]).toBe('suback:1:0,1,2,128,0,1')
+    expect(changes.changes.slice(1)).toEqual(['subscribed s a 1', 'subscribed s b 0'])
   })
 })
 

@@ -12,8 +12,8 @@ export const edgeFaults: readonly Fault[] = [
   {
     name: 'retain handling 1 sends to subscriptions that were there',
     file: 'broker/routing/router.ts',
-    find: '(subscription.retainHandling === 1 && !isNew)',
-    replace: '(subscription.retainHandling === 1 && !isNew && this === undefined)',
+    find: '(subscription.retainHandling === 1 && known !== undefined)',
+    replace: '(subscription.retainHandling === 1 && known !== undefined && this === undefined)',
     caughtBy: ['tests/conformance/mqtt5/sessions5.test.ts']
   },
   {

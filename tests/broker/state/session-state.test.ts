@@ -1,10 +1,13 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { recordedMessage } from '../../../broker/recorded-message.ts'
 import { Router } from '../../../broker/routing/router.ts'
 import { neverExpires } from '../../../broker/packets/connect-properties.ts'
+import type { Session } from '../../../broker/routing/session.ts'
 import { plainSubscription } from '../../../broker/routing/subscription.ts'
 import { SessionState } from '../../../broker/state/session-state.ts'
 import { buildStatistics } from '../../../broker/statistics.ts'
+import type { FilePort } from '../../../journal/files.ts'
 import { Journal } from '../../../journal/journal.ts'
 import { blankRecord } from '../../../journal/record.ts'
 import { silent } from '../../journal/fixture.ts'
@@ -19,10 +22,18 @@ interface Edge extends AsyncDisposable {
   readonly state: SessionState
 }
 
-async function start(files: MemoryFiles, options: { readonly nowMs?: number; readonly journal?: string } = {}): Promise<Edge> {
-  const { nowMs = 1_700_000_000_000, journal: name = 'journal' } = options
+interface StartOptions {
+  readonly nowMs?: number
+  readonly journal?: string
+  /** Of the state alone; default: the same as the journal's. */
+  readonly port?: FilePort
+  readonly sliceEntries?: number
+}
+
+async function start(files: MemoryFiles, options: StartOptions = {}): Promise<Edge> {
+  const { nowMs = 1_700_000_000_000, journal: name = 'journal', port = files.port, sliceEntries = 256 } = options
   const shared = { sync: 'fsync', syncDelayMs: 0, log: silent, files: files.port, clock: () => nowMs, monotonic: () => 1000 } as const
-  const state = await SessionState.open({ ...shared, folder: '/data/sessions', limits })
+  const state = await SessionState.open({ ...shared, folder: '/data/sessions', limits, files: port, sliceEntries })
   const bounds = { segmentBytes: 100_000, maxBytes: 1e9, reserveBytes: 0, whenFull: 'reject-new', keep: { timeMs: 0, bytes: 0 } } as const
   const journal = await Journal.open({ ...shared, ...bounds, folder: `/data/${name}`, heldFrom: 0 })
   const router = new Router({ limits, maxPacketBytes: 10_000, statistics: buildStatistics(), monotonic: shared.monotonic, changes: state })
@@ -44,9 +55,7 @@ async function fill({ router, journal, state }: Edge, expirySeconds = neverExpir
     router.subscribe(opened.session, plainSubscription(clientId, 1))
     router.sessions.detach(opened.session)
   }
-  await new Promise<void>(resolve => {
-    state.whenDurable(resolve)
-  })
+  await durable(state)
   for (const [index, topic] of [...clients, ...clients].entries()) {
     const retain = index < clients.length
     const payload = Buffer.from(`${index}`)
@@ -141,4 +150,72 @@ test('a session whose expiry passed while nobody ran is gone, and what is retain
   }
   await using edge = await start(files, { nowMs: 1_700_000_061_000 })
   expect([edge.router.sessions.persistent, edge.router.retained.size]).toEqual([0, 10])
+})
+
+/** Resolves when what was told is durable. */
+async function durable(state: SessionState): Promise<void> {
+  await new Promise<void>(resolve => {
+    state.whenDurable(resolve)
+  })
+}
+
+/** Each change of this session is 60 KB in the log. */
+function connectLarge({ router }: Edge): Session {
+  const opened = router.sessions.open(
+    { clientId: 'x'.repeat(60_000), clean: false, expirySeconds: neverExpires },
+    { takeOver: () => undefined }
+  )
+  if (opened === undefined) throw new Error('no room')
+  return opened.session
+}
+
+test('a wait for the disk refuses no change, and costs no snapshot', async () => {
+  const files = new MemoryFiles()
+  const held = { until: Promise.resolve() }
+  const port: FilePort = {
+    ...files.port,
+    datasync: async fd => {
+      await held.until
+      await files.port.datasync(fd)
+    }
+  }
+  await using edge = await start(files, { port })
+  await until(() => edge.state.stats.snapshots === 1, 'the first snapshot is there')
+  const states: string[] = []
+  edge.state.onState(state => states.push(state))
+  const session = connectLarge(edge)
+  let release = (): void => undefined
+  held.until = new Promise(resolve => {
+    release = resolve
+  })
+  for (let at = 0; at < 160; at++) edge.router.subscribe(session, plainSubscription('a', at % 2 === 0 ? 0 : 1))
+  const { diskBytes } = edge.state.stats
+  const answered = durable(edge.state)
+  release()
+  await answered
+  expect([states, Math.floor((edge.state.stats.diskBytes - diskBytes) / 9_000_000)]).toEqual([[], 1])
+})
+
+test('however many changes come, a snapshot ends, and those who wait for it are answered', async () => {
+  const files = await filled()
+  await using edge = await start(files, { sliceEntries: 1 })
+  await until(() => edge.state.stats.snapshots === 1, 'the first snapshot is there')
+  const session = connectLarge(edge)
+  const told = { answers: 0 }
+  let floods = 0
+  const flood = (): void => {
+    floods += 1
+    for (let at = 0; at < 600; at++) edge.router.subscribe(session, plainSubscription('a', at % 2 === 0 ? 0 : 1))
+  }
+  flood()
+  edge.state.whenDurable(() => {
+    told.answers += 1
+  })
+  expect(told.answers).toBe(0)
+  const end = performance.now() + 30_000
+  while (told.answers === 0 && performance.now() < end) {
+    await nextTurn()
+    flood()
+  }
+  expect([told.answers, floods > 5]).toEqual([1, true])
 })
