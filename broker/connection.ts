@@ -216,7 +216,7 @@ export class Connection implements Watched, IntakeHost, PublisherHost, Subscribe
     if (resumed && level > 3) setSessionPresent(connack)
     this.#publisher = new PublisherSide({ host: this, out: this.#out, gate, session, resumed, publishing5 })
     this.#subscriber = new SubscriberSide({ host: this, out: this.#out, router: gate.router, session, packet })
-    gate.router.whenDurable(() => this.#onOpen(connack))
+    gate.router.whenDurable(() => this.#onOpen(connack), this)
     return true
   }
 

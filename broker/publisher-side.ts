@@ -135,7 +135,7 @@ export class PublisherSide implements PublishSource {
     // With PUBCOMP the client may use the id for another message, which must not pass for this one after a crash.
     this.unacknowledged += 1
     const complete = (): void => this.#complete(acknowledgement.pubcomp | (code << 8), packetId, original ?? -1)
-    this.#gate.router.whenDurable(complete, this.#session)
+    this.#gate.router.whenDurable(complete, this.host, this.#session)
     return 'handled'
   }
 

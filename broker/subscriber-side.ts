@@ -188,15 +188,19 @@ export class SubscriberSide implements Subscriber {
       return
     }
     this.#unanswered += 1
-    this.#router.whenDurable(() => {
-      this.#unanswered -= 1
-      if (this.#host.closed) return
-      this.#out.reply(packet)
-      this.#out.flush()
-      if (!this.#waitsForAnswers) return
-      this.#waitsForAnswers = false
-      // After the others that this made durable.
-      setImmediate(() => this.#host.unblock('inFlight'))
-    }, this.#session)
+    this.#router.whenDurable(
+      () => {
+        this.#unanswered -= 1
+        if (this.#host.closed) return
+        this.#out.reply(packet)
+        this.#out.flush()
+        if (!this.#waitsForAnswers) return
+        this.#waitsForAnswers = false
+        // After the others that this made durable.
+        setImmediate(() => this.#host.unblock('inFlight'))
+      },
+      this.#host,
+      this.#session
+    )
   }
 }

@@ -6,7 +6,7 @@ import { messageBytes } from './message.ts'
 import type { Message } from './message.ts'
 import { RetainedMessages } from './retained-messages.ts'
 import type { Session, SessionSubscription } from './session.ts'
-import type { SessionChanges } from './session-changes.ts'
+import type { ReplyHost, SessionChanges } from './session-changes.ts'
 import { Sessions } from './sessions.ts'
 import { SubscriptionIndex } from './subscription-index.ts'
 import { isSame } from './subscription.ts'
@@ -192,10 +192,10 @@ export class Router {
   }
 
   /** Calls `reply` when the changes that it answers are durable: those of its session, which has none once it is clean and open. */
-  whenDurable(reply: () => void, session?: Session): void {
+  whenDurable(reply: () => void, host: ReplyHost, session?: Session): void {
     const { changes } = this.#options
     if (changes === undefined || session?.persistent === false) reply()
-    else changes.whenDurable(reply)
+    else changes.whenDurable(reply, host)
   }
 
   #pump(): void {

@@ -16,6 +16,11 @@ export interface ChangedSession {
   readonly expirySeconds: number
 }
 
+/** The connection that a reply is for. */
+export interface ReplyHost {
+  readonly closed: boolean
+}
+
 /**
  * What becomes of sessions that outlive their connections, told in the call in which it happens, in order. Sessions that
  * end with their connection (expiry 0) are not told of.
@@ -40,6 +45,6 @@ export interface SessionChanges {
   received(clientId: string, packetId: number, ordinal: number): void
   /** Its PUBREL came. */
   released(clientId: string, packetId: number): void
-  /** Calls `reply` when all that was told is durable; replies keep their order. May call it at once. */
-  whenDurable(reply: () => void): void
+  /** Calls `reply` when all that was told is durable; replies keep their order. May call it at once, and not at all once `host` is closed. */
+  whenDurable(reply: () => void, host?: ReplyHost): void
 }

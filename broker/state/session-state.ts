@@ -15,7 +15,7 @@
 import type { JournalState } from '../../journal/record.ts'
 import { Repeating } from '../../journal/repeating.ts'
 import type { KeptSessions, SessionJournal, SessionOrigin } from '../routing/kept-sessions.ts'
-import type { ChangedSession } from '../routing/session-changes.ts'
+import type { ChangedSession, ReplyHost } from '../routing/session-changes.ts'
 import type { Subscription } from '../routing/subscription.ts'
 import { DurableReplies } from './durable-replies.ts'
 import type { ChangeEntry, SessionEntry } from './entry.ts'
@@ -197,10 +197,10 @@ export class SessionState implements KeptSessions, AsyncDisposable {
     this.#append({ kind: 'released', clientId, position: this.#head, packetId })
   }
 
-  whenDurable(reply: () => void): void {
+  whenDurable(reply: () => void, host?: ReplyHost): void {
     const { head, durable } = this.#log
     if (this.#source === undefined || (this.#replies.size === 0 && !this.#stale && durable >= head)) reply()
-    else this.#replies.add(this.#stale ? Infinity : head, reply)
+    else this.#replies.add(this.#stale ? Infinity : head, reply, host)
   }
 
   /** Writes what is not written, with one last attempt when the disk fails. Idempotent. */
