@@ -186,7 +186,7 @@ export const metricTable = {
   tidegate_sessions_accepting: {
     type: 'gauge',
     process: 'edge',
-    help: '1 while changes of sessions can be written, 0 while their disk is full, fails or is behind.'
+    help: '1 while changes of sessions can be written, 0 while their disk is full, fails or has far too much to write.'
   },
   tidegate_sessions_waiting_replies: {
     type: 'gauge',
