@@ -316,6 +316,8 @@ export class SessionState implements KeptSessions, AsyncDisposable {
     const snapshot = await this.#takeSnapshot(source, journal)
     if (snapshot === undefined) {
       this.#stale = this.#received = true
+      // It accepts again by now: that was told before there was anything to make up for.
+      if (this.#log.state === 'accepting') this.#snapshots.run()
       return
     }
     // A change that the log refused meanwhile may be in it or not: nobody was answered for it, and the next one has it.
