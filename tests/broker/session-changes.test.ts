@@ -61,6 +61,15 @@ class NotedChanges implements KeptSessions {
   }
 }
 
+/** A client whose persistent session is there and durable. */
+async function openSession(port: number, changes: NotedChanges): Promise<RawClient> {
+  const client = await RawClient.open(port)
+  client.send(connect('s', { clean: false }))
+  await until(() => changes.waiting === 1, 'the session is there')
+  changes.sync()
+  return client
+}
+
 describe('changes of sessions', () => {
   test('are told as they happen, of persistent sessions alone', async () => {
     const changes = new NotedChanges()
@@ -158,10 +167,7 @@ test('a clean session that is open waits for nothing of the others', async () =>
 test('a stop waits for replies that wait for the disk', async () => {
   const changes = new NotedChanges()
   await using served = await serveBroker({ keptSessions: changes })
-  using client = await RawClient.open(served.port)
-  client.send(connect('s', { clean: false }))
-  await until(() => changes.waiting === 1, 'the session is there')
-  changes.sync()
+  using client = await openSession(served.port, changes)
   client.send(subscribe(1, ['a', 1]))
   await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
   const closed = served.broker.close(5000)
@@ -186,10 +192,7 @@ describe('SUBSCRIBE', () => {
   test('with a filter many times is one change, the last, and each has its return code', async () => {
     const changes = new NotedChanges()
     await using served = await serveBroker({ keptSessions: changes, limits: { subscriptions: 2 } })
-    using client = await RawClient.open(served.port)
-    client.send(connect('s', { clean: false }))
-    await until(() => changes.waiting === 1, 'the session is there')
-    changes.sync()
+    using client = await openSession(served.port, changes)
     client.send(subscribe(1, ['a', 0], ['b', 1], ['a', 2], ['c', 1], ['b', 0], ['a', 1]))
     await until(() => changes.waiting === 1, 'SUBSCRIBE is handled')
     changes.sync()
@@ -237,10 +240,7 @@ describe('what a session is owed', () => {
   test('PUBCOMPs that become durable together leave together, also when nothing is published any more', async () => {
     const changes = new NotedChanges()
     await using served = await serveBroker({ keptSessions: changes })
-    using client = await RawClient.open(served.port)
-    client.send(connect('s', { clean: false }))
-    await until(() => changes.waiting === 1, 'the session is there')
-    changes.sync()
+    using client = await openSession(served.port, changes)
     client.send(...[1, 2, 3].map(id => publish('a', `${id}`, { qos: 2, id })))
     await client.received(4)
     client.send(...[1, 2, 3].map(pubrel))
@@ -252,10 +252,7 @@ describe('what a session is owed', () => {
   test('answers to SUBSCRIBE that wait are bounded: the next one waits unread, a ping behind it does not', async () => {
     const changes = new NotedChanges()
     await using served = await serveBroker({ keptSessions: changes, limits: { inFlight: 2 } })
-    using client = await RawClient.open(served.port)
-    client.send(connect('s', { clean: false }))
-    await until(() => changes.waiting === 1, 'the session is there')
-    changes.sync()
+    using client = await openSession(served.port, changes)
     client.send(...[1, 2, 3, 4, 5].map(id => subscribe(id, ['a', 1])), packet(0xa2, uint16(6), text('a')), pingreq)
     await client.received(2)
     expect([client.packets.at(-1), changes.waiting]).toEqual(['pingresp', 2])

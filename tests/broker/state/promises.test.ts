@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
+import { tellStories } from '../../harness/stories.ts'
 import { stories } from './steps.ts'
 import { World } from './world.ts'
 
@@ -12,27 +13,10 @@ vi.mock('node:crypto', async original => ({
 
 /** TIDEGATE_STATE_SEEDS says how many stories; TIDEGATE_STATE_SEED repeats one with its path (`1234:56:7`), and tells it. */
 const seeds = Number(process.env['TIDEGATE_STATE_SEEDS'] ?? 300)
-const [given = '', ...path] = (process.env['TIDEGATE_STATE_SEED'] ?? '').split(':')
+const from = process.env['TIDEGATE_STATE_SEED'] ?? ''
 
 test(`whatever fails, sessions, their messages and what is retained are there as far as they were answered for (${seeds} seeds)`, async () => {
-  const told: string[] = []
-  const property = fc.asyncProperty(stories, async story => {
-    await World.play(story, path.length === 0 ? undefined : line => told.push(line))
-  })
-  const { failed, seed, counterexample, counterexamplePath, errorInstance } = await fc.check(property, {
-    numRuns: path.length > 0 ? 1 : seeds,
-    ...(given !== '' && { seed: Number(given) }),
-    ...(path.length > 0 && { path: path.join(':'), endOnFailure: true })
-  })
-  if (told.length > 0) console.log(told.join('\n'))
-  if (!failed) return
-  console.log(`TIDEGATE_STATE_SEED=${seed}:${counterexamplePath}`)
-  throw new Error(
-    `${errorInstance instanceof Error ? errorInstance.message : String(errorInstance)}\n${JSON.stringify(counterexample?.[0])}`,
-    {
-      cause: errorInstance
-    }
-  )
+  await tellStories({ stories, play: (story, trace) => World.play(story, trace), seeds, from, repeatedBy: 'TIDEGATE_STATE_SEED=' })
 }, 3_600_000)
 
 test('a story goes the same way each time it is told', async () => {

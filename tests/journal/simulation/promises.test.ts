@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
+import { tellStories } from '../../harness/stories.ts'
 import { stories } from './steps.ts'
 import { World } from './world.ts'
 
@@ -15,27 +16,16 @@ vi.mock('node:crypto', async original => ({
  * TIDEGATE_JOURNAL_SEED begins with another one, or repeats one story when it has a path (`1234:56:7`), and tells it.
  */
 const seeds = Number(process.env['TIDEGATE_JOURNAL_SEEDS'] ?? 200)
-const [given = '', ...path] = (process.env['TIDEGATE_JOURNAL_SEED'] ?? '').split(':')
+const from = process.env['TIDEGATE_JOURNAL_SEED'] ?? ''
 
 test(`whatever fails, what was acknowledged is readable once, as it was, at its place (${seeds} seeds)`, async () => {
-  const told: string[] = []
-  const property = fc.asyncProperty(stories, async story => {
-    await World.play(story, path.length === 0 ? undefined : line => told.push(line))
+  await tellStories({
+    stories,
+    play: (story, trace) => World.play(story, trace),
+    seeds,
+    from,
+    repeatedBy: 'npm run test:journal -- --seed '
   })
-  const { failed, seed, counterexample, counterexamplePath, errorInstance } = await fc.check(property, {
-    numRuns: path.length > 0 ? 1 : seeds,
-    ...(given !== '' && { seed: Number(given) }),
-    ...(path.length > 0 && { path: path.join(':'), endOnFailure: true })
-  })
-  if (told.length > 0) console.log(told.join('\n'))
-  if (!failed) return
-  console.log(`npm run test:journal -- --seed ${seed}:${counterexamplePath}`)
-  throw new Error(
-    `${errorInstance instanceof Error ? errorInstance.message : String(errorInstance)}\n${JSON.stringify(counterexample?.[0])}`,
-    {
-      cause: errorInstance
-    }
-  )
 }, 3_600_000)
 
 test('a story goes the same way each time it is told', async () => {
